@@ -1,0 +1,1 @@
+"""What every program of the workflow shares: errors, files, provenance, progress."""

@@ -1,0 +1,208 @@
+"""The policy that is trained, its frozen reference, and one iteration's optimiser steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
+from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
+
+from grpo.checkpoint import load_weights
+from grpo.cpu import megatron_on_cpu
+from grpo.loss import LossSettings, token_losses
+from grpo.packing import PackedGroups, pack
+from grpo.parallel import Ranks
+from grpo.policy import answer_statistics
+from grpo.qwen3 import Qwen3Shape, build_model
+from grpo.rollout import Rollouts, Sampler
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """How a batch of rollouts becomes optimiser steps."""
+
+    loss: LossSettings
+    group_size: int
+    updates: int = 2
+    temperature: float = 1.0
+    grad_clip: float = 1.0
+    weight_decay: float = 0.0
+    tokens_per_micro_batch: int = 16384
+
+
+class Learner:
+    """A Megatron model with its optimiser.
+
+    Parameters
+    ----------
+    weights
+        Folder of a Megatron checkpoint without optimiser: what training starts from, and what the
+        KL divergence refers to.
+    """
+
+    def __init__(self, shape: Qwen3Shape, weights: Path, ranks: Ranks, settings: UpdateSettings) -> None:
+        self.shape, self.ranks, self.settings = shape, ranks, settings
+        self.model = build_model(shape, ranks.tensor).to(ranks.device)
+        load_weights(self.model, weights)
+        self.reference = build_model(shape, ranks.tensor).to(ranks.device).requires_grad_(False)
+        self.reference.load_state_dict(self.model.state_dict())
+        with megatron_on_cpu():
+            self.ddp = DistributedDataParallel(
+                self.model.config, DistributedDataParallelConfig(grad_reduce_in_fp32=True), self.model
+            )
+            self.optimizer = get_megatron_optimizer(
+                OptimizerConfig(
+                    optimizer="adam",
+                    lr=0.0,  # set for every iteration
+                    weight_decay=settings.weight_decay,
+                    clip_grad=settings.grad_clip,
+                    params_dtype=torch.float32,
+                ),
+                [self.ddp],
+            )
+
+    def sampler(self, stop: int) -> Sampler:
+        """A sampler over the current weights. On one tensor rank it follows them without a copy."""
+        return Sampler(full_weights(self.model), self.shape, stop)
+
+    @torch.no_grad()
+    def reference_logprobs(self, rollouts: Rollouts) -> torch.Tensor:
+        """Log-probability of each sampled token under the frozen reference, ``[A]``."""
+        return torch.cat(
+            [
+                answer_statistics(self.reference, packed, self.settings.temperature)[0]
+                for packed, _ in self._micro_batches(rollouts)
+            ]
+        )
+
+    def update(
+        self, rollouts: Rollouts, advantages: torch.Tensor, reference: torch.Tensor, learning_rate: float
+    ) -> dict[str, float]:
+        """Take the iteration's optimiser steps, one for each minibatch of whole groups.
+
+        Parameters
+        ----------
+        advantages
+            Of each answer, ``[B]``.
+        reference
+            Log-probabilities under the reference, ``[A]``.
+
+        Returns
+        -------
+        dict
+            Means over the answer tokens of all ranks: update_loss, kl, entropy, clip_fraction; and
+            the mean gradient norm before clipping.
+        """
+        settings = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        groups_each = len(rollouts.prompts) // settings.updates
+        sums: dict[str, float] = {"update_loss": 0.0, "kl": 0.0, "entropy": 0.0, "clip_fraction": 0.0}
+        tokens, norms = 0.0, []
+        for step in range(settings.updates):
+            part, span = select_groups(rollouts, step * groups_each, (step + 1) * groups_each, settings.group_size)
+            answers = slice(step * groups_each * settings.group_size, (step + 1) * groups_each * settings.group_size)
+            partial = self._accumulate(part, advantages[answers], reference[span])
+            count = torch.tensor(float(len(part.tokens)), device=self.ranks.device)
+            with megatron_on_cpu():
+                finalize_model_grads([self.ddp], num_tokens=count)  # also sums the count over the data ranks
+                _, norm, _ = self.optimizer.step()
+            norms.append(float(norm))
+            tokens += float(count)
+            for name, value in partial.items():
+                sums[name] += value
+        return {name: value / tokens for name, value in self.sum_over_data(sums).items()} | {
+            "grad_norm": sum(norms) / len(norms)
+        }
+
+    def _accumulate(self, part: Rollouts, advantages: torch.Tensor, reference: torch.Tensor) -> dict[str, float]:
+        """Add the minibatch's gradients, summed over its tokens, and return the sums to report."""
+        self.ddp.zero_grad_buffer()
+        self.optimizer.zero_grad()
+        sums: dict[str, float] = {}
+        for packed, (answers, span) in self._micro_batches(part):
+            logprob, entropy = answer_statistics(self.model, packed, self.settings.temperature)
+            loss, parts = token_losses(
+                logprob,
+                entropy,
+                part.logprobs[span],
+                reference[span],
+                advantages[answers][packed.answer_of_token],
+                self.settings.loss,
+            )
+            loss.sum().backward()
+            for name, value in {"update_loss": loss.detach(), **parts}.items():
+                sums[name] = sums.get(name, 0.0) + float(value.sum())
+        return sums
+
+    def sum_over_data(self, values: dict[str, float]) -> dict[str, float]:
+        """Sum each value over the data ranks."""
+        if self.ranks.data == 1:
+            return values
+        total = torch.tensor(list(values.values()), dtype=torch.float64, device=self.ranks.device)
+        dist.all_reduce(total, group=parallel_state.get_data_parallel_group())
+        return dict(zip(values, total.tolist(), strict=True))
+
+    def _micro_batches(self, rollouts: Rollouts) -> Iterator[tuple[PackedGroups, tuple[slice, slice]]]:
+        """Whole groups of at most `tokens_per_micro_batch` tokens, packed; with their answers and tokens."""
+        size = self.settings.group_size
+        answer_tokens = rollouts.lengths.view(-1, size).sum(1).tolist()
+        first, used = 0, 0
+        for group, prompt in enumerate(rollouts.prompts):
+            tokens = len(prompt) + answer_tokens[group]
+            if used and used + tokens > self.settings.tokens_per_micro_batch:
+                yield self._pack(rollouts, first, group)
+                first, used = group, 0
+            used += tokens
+        yield self._pack(rollouts, first, len(rollouts.prompts))
+
+    def _pack(self, rollouts: Rollouts, first: int, last: int) -> tuple[PackedGroups, tuple[slice, slice]]:
+        size = self.settings.group_size
+        part, span = select_groups(rollouts, first, last, size)
+        return pack(part.prompts, part.tokens, part.lengths, size), (slice(first * size, last * size), span)
+
+
+def select_groups(rollouts: Rollouts, first: int, last: int, group_size: int) -> tuple[Rollouts, slice]:
+    """Groups `first` to `last` (excluded) of a batch, and the span of their answer tokens."""
+    answers = slice(first * group_size, last * group_size)
+    start = int(rollouts.lengths[: answers.start].sum())
+    span = slice(start, start + int(rollouts.lengths[answers].sum()))
+    return (
+        Rollouts(
+            rollouts.prompts[first:last],
+            rollouts.tokens[span],
+            rollouts.lengths[answers],
+            rollouts.logprobs[span],
+            rollouts.entropies[span],
+            rollouts.truncated[answers],
+        ),
+        span,
+    )
+
+
+def full_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Megatron's tensors by name, gathered over the tensor ranks; on one rank, the parameters themselves."""
+    tensor = parallel_state.get_tensor_model_parallel_world_size()
+    weights = dict(model.named_parameters())
+    if tensor == 1:
+        return weights
+    group = parallel_state.get_tensor_model_parallel_group()
+    full = {}
+    for name, weight in weights.items():
+        if not getattr(weight, "tensor_model_parallel", False):
+            full[name] = weight.detach()
+            continue
+        shards = [torch.empty_like(weight) for _ in range(tensor)]
+        dist.all_gather(shards, weight.detach().contiguous(), group=group)
+        if name.endswith("mlp.linear_fc1.weight"):
+            # Each rank holds its half of the gate above its half of the up projection.
+            halves = [shard.chunk(2) for shard in shards]
+            full[name] = torch.cat([gate for gate, _ in halves] + [up for _, up in halves])
+        else:
+            full[name] = torch.cat(shards, dim=weight.partition_dim)
+    return full

@@ -1,0 +1,400 @@
+"""The GRPO loop: sample, judge, compare with the reference, update; log, save, resume.
+
+What differs from the textbook: the loss of the whole batch is known before the first optimiser step
+(when ratio is 1 it follows from what was sampled), so a spiking iteration can take none; and nothing
+random has a state (see ``schedule``), so a killed run resumes bit for bit.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+
+from common.errors import InputError
+from common.journal import Journal
+from common.progress import Progress
+from grpo import checkpoint
+from grpo.advantages import flat_groups, group_advantages
+from grpo.learner import Learner
+from grpo.loss import token_losses
+from grpo.rollout import Rollouts, Sampler, draw_uniforms
+from grpo.schedule import batch_of, learning_rate, random_generator
+from grpo.stability import SpikeDetector, slowest_over_median
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge says of one answer: its reward, and shares to average ("buy": 1.0, "invalid": 0.0)."""
+
+    reward: float
+    shares: dict[str, float]
+
+
+# Number of the prompt, text of the answer, whether it was cut by the token limit.
+Judge = Callable[[int, str, bool], Judgement]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned: prompts, who judges the answers, and how to read them."""
+
+    prompts: Sequence[torch.Tensor]
+    strata: Sequence[Sequence[int]]
+    judge: Judge
+    decode: Callable[[list[list[int]]], list[str]]
+    stop: int
+    validation_prompts: Sequence[torch.Tensor] = ()
+    validation_judge: Judge | None = None
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """One training; an iteration is one batch of rollouts and the optimiser steps taken on it."""
+
+    iterations: int
+    prompts_per_iteration: int
+    group_size: int
+    max_new_tokens: int
+    learning_rate: float
+    temperature: float = 1.0
+    warm_up_iterations: int = 0
+    decay_iterations: int = 0
+    normalise_by_std: bool = True
+    spike_threshold: float = 0.2
+    spike_floor: float = 0.5
+    spike_action: str = "skip"
+    spike_limit: int = 10
+    straggler_ratio: float = 1.5
+    save_every: int = 100
+    keep: int = 2
+    validate_every: int = 0
+    show_rollouts_every: int = 0
+    seed: int = 0
+
+
+@dataclass
+class _Clock:
+    """Seconds of the parts of an iteration."""
+
+    device: torch.device
+    parts: dict[str, float] = field(default_factory=dict)
+    last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, name: str) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.parts[name] = now - self.last
+        self.last = now
+        return self.parts[name]
+
+
+class Loop:
+    """Train `learner` on `task`; keep everything below `folder`.
+
+    Parameters
+    ----------
+    folder
+        Holds ``iter_*`` checkpoints and ``metrics.jsonl``, this training's journal.
+    """
+
+    def __init__(self, learner: Learner, task: Task, settings: LoopSettings, folder: Path) -> None:
+        self.learner, self.task, self.settings, self.folder = learner, task, settings, folder
+        self.ranks = learner.ranks
+        self.spikes = SpikeDetector(settings.spike_threshold, settings.spike_floor)
+        self.spikes_in_a_row = 0
+        self.stop_signal: int | None = None
+
+    def run(self, log: Callable[[str], None] = print) -> None:
+        """Train up to ``settings.iterations``, from the newest checkpoint not beyond it.
+
+        Raises
+        ------
+        InputError
+            If spikes stop the training.
+        SystemExit
+            At SIGTERM or SIGINT, after a checkpoint.
+        """
+        settings = self.settings
+        done = self._resume()
+        journal = Journal(self.folder / "metrics.jsonl") if self.ranks.first else None
+        if done and self.ranks.first:
+            log(f"resuming after iteration {done}")
+        progress = Progress(settings.iterations, "iteration", done=done)
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            for iteration in range(done + 1, settings.iterations + 1):
+                row = self.iterate(iteration, log)
+                if settings.validate_every and iteration % settings.validate_every == 0:
+                    row["validation"] = self.validate()
+                if journal:
+                    journal.append([row])
+                    progress.update(iteration, describe(row))
+                stopping = self._stopping()
+                if iteration % settings.save_every == 0 or iteration == settings.iterations or stopping:
+                    self._save(iteration, journal)
+                if stopping and iteration < settings.iterations:
+                    if self.ranks.first:
+                        log(f"stopped by a signal; iteration {iteration} is saved, run again to continue")
+                    raise SystemExit(128 + signal.SIGTERM)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            if journal:
+                journal.close()
+
+    def iterate(self, iteration: int, log: Callable[[str], None] = print) -> dict[str, Any]:
+        """One iteration; returns its metrics."""
+        settings, learner = self.settings, self.learner
+        clock = _Clock(self.ranks.device)
+        start = clock.last
+        numbers, rollouts = self._sample(iteration)
+        judgements, texts = self._judge(numbers, rollouts)
+        own_seconds = clock.lap("rollout_seconds")
+        rollouts = self._same_on_tensor_ranks(rollouts)
+        rewards = torch.tensor([j.reward for j in judgements], dtype=torch.float32, device=self.ranks.device)
+        advantages = group_advantages(rewards, settings.group_size, settings.normalise_by_std)
+        reference = learner.reference_logprobs(rollouts)
+        own_seconds += clock.lap("reference_seconds")
+
+        before = self._loss_before(rollouts, advantages, reference)
+        spike = self.spikes.is_spike(before["loss"])
+        self.spikes_in_a_row = self.spikes_in_a_row + 1 if spike else 0
+        if spike:
+            self._report_spike(iteration, before["loss"], log)
+        rate = learning_rate(
+            iteration, settings.learning_rate, settings.warm_up_iterations, settings.decay_iterations
+        )
+        update: dict[str, Any] = {"update_loss": None, "clip_fraction": None, "grad_norm": None}
+        skipped = spike and settings.spike_action == "skip"
+        if not skipped:
+            result = learner.update(rollouts, advantages, reference, rate)
+            update = {name: result[name] for name in update}
+        clock.lap("update_seconds")
+
+        slowest = self._slowest_over_median(own_seconds)
+        if slowest > settings.straggler_ratio and self.ranks.first:
+            log(f"iteration {iteration}: straggler, the slowest rank took {slowest:.2f} x the median's time")
+        if settings.show_rollouts_every and iteration % settings.show_rollouts_every == 0 and self.ranks.first:
+            show_rollouts(iteration, texts, judgements, settings.group_size, log)
+        seconds = time.perf_counter() - start
+        tokens = before.pop("tokens")
+        return {
+            "iteration": iteration,
+            **self._reward_metrics(rewards, judgements),
+            **before,
+            **update,
+            "response_tokens": tokens / (settings.prompts_per_iteration * settings.group_size),
+            "learning_rate": rate,
+            "spike": spike,
+            "skipped": skipped,
+            "tokens_per_second": tokens / seconds,
+            "seconds": seconds,
+            **clock.parts,
+            "slowest_over_median": slowest,
+        }
+
+    def validate(self) -> dict[str, float]:
+        """Judge the greedy answers to the validation prompts; means over all of them."""
+        sampler = self._sampler()
+        own = range(self.ranks.data_rank, len(self.task.validation_prompts), self.ranks.data)
+        sums: dict[str, float] = {"count": 0.0, "reward": 0.0}
+        for first in range(0, len(own), 256):
+            numbers = own[first : first + 256]
+            prompts = [self.task.validation_prompts[n] for n in numbers]
+            rollouts = sampler.sample(prompts, 1, self.settings.max_new_tokens, uniforms=None)
+            texts = self.task.decode(rollouts.answers())
+            for number, text, cut in zip(numbers, texts, rollouts.truncated.tolist(), strict=True):
+                judgement = self.task.validation_judge(number, text, cut)
+                for name, value in {"count": 1.0, "reward": judgement.reward, **judgement.shares}.items():
+                    sums[name] = sums.get(name, 0.0) + value
+        sums = self.learner.sum_over_data(sums)
+        count = sums.pop("count")
+        return {name: value / count for name, value in sums.items()}
+
+    def _sample(self, iteration: int) -> tuple[list[int], Rollouts]:
+        """Prompts of this data rank and its answers to them."""
+        settings, ranks = self.settings, self.ranks
+        batch = batch_of(iteration, self.task.strata, settings.prompts_per_iteration, settings.seed)
+        uniforms = draw_uniforms(
+            random_generator(settings.seed, 2, iteration), len(batch) * settings.group_size, settings.max_new_tokens
+        ).view(len(batch), settings.group_size, -1)
+        own = own_places(len(batch), self.learner.settings.updates, ranks.data_rank, ranks.data)
+        numbers = [batch[place] for place in own]
+        rollouts = self._sampler().sample(
+            [self.task.prompts[n] for n in numbers],
+            settings.group_size,
+            settings.max_new_tokens,
+            uniforms[own].flatten(0, 1).to(ranks.device),
+            settings.temperature,
+        )
+        return numbers, rollouts
+
+    def _sampler(self) -> Sampler:
+        return self.learner.sampler(self.task.stop)
+
+    def _judge(self, numbers: list[int], rollouts: Rollouts) -> tuple[list[Judgement], list[str]]:
+        texts = self.task.decode(rollouts.answers())
+        size = self.settings.group_size
+        cut = rollouts.truncated.tolist()
+        return [self.task.judge(numbers[i // size], text, cut[i]) for i, text in enumerate(texts)], texts
+
+    def _same_on_tensor_ranks(self, rollouts: Rollouts) -> Rollouts:
+        """Tensor ranks must train on the same answers, whatever rounding did to their sampling."""
+        if self.ranks.tensor == 1:
+            return rollouts
+        shared = [rollouts]
+        source = parallel_state.get_tensor_model_parallel_src_rank()
+        dist.broadcast_object_list(shared, src=source, group=parallel_state.get_tensor_model_parallel_group())
+        return shared[0]
+
+    def _loss_before(
+        self, rollouts: Rollouts, advantages: torch.Tensor, reference: torch.Tensor
+    ) -> dict[str, float]:
+        """Mean loss, KL and entropy of the batch under the policy that sampled it, over all ranks."""
+        of_answer = torch.repeat_interleave(advantages, rollouts.lengths)
+        loss, parts = token_losses(
+            rollouts.logprobs, rollouts.entropies, rollouts.logprobs, reference, of_answer, self.learner.settings.loss
+        )
+        sums = self.learner.sum_over_data(
+            {
+                "loss": float(loss.sum()),
+                "kl": float(parts["kl"].sum()),
+                "entropy": float(parts["entropy"].sum()),
+                "tokens": float(len(loss)),
+            }
+        )
+        tokens = sums.pop("tokens")
+        return {name: value / tokens for name, value in sums.items()} | {"tokens": tokens}
+
+    def _reward_metrics(self, rewards: torch.Tensor, judgements: list[Judgement]) -> dict[str, float]:
+        size = self.settings.group_size
+        sums: dict[str, float] = {
+            "answers": float(len(judgements)),
+            "reward": float(rewards.double().sum()),
+            "squares": float((rewards.double() ** 2).sum()),
+            "flat_groups": float(flat_groups(rewards, size).sum()),
+        }
+        for name in judgements[0].shares:
+            sums[name] = sum(judgement.shares[name] for judgement in judgements)
+        sums = self.learner.sum_over_data(sums)
+        count = sums.pop("answers")
+        mean = sums.pop("reward") / count
+        spread = max(0.0, sums.pop("squares") / count - mean**2) ** 0.5
+        flat = int(sums.pop("flat_groups"))
+        return {
+            "reward": mean,
+            "reward_std": spread,
+            **{name: value / count for name, value in sums.items()},
+            "flat_groups": flat,
+        }
+
+    def _report_spike(self, iteration: int, loss: float, log: Callable[[str], None]) -> None:
+        settings = self.settings
+        last = f"{self.spikes.last:.4f}" if self.spikes.last is not None else "none"
+        message = f"iteration {iteration}: spiky loss {loss:.4f}, last accepted {last}"
+        if settings.spike_action == "stop" or self.spikes_in_a_row >= settings.spike_limit:
+            raise InputError(
+                f"train: {message}, {self.spikes_in_a_row} in a row; stopped after the last good checkpoint in "
+                f"{self.folder}. Lower train.learning_rate, or raise train.spike_threshold or train.spike_limit."
+            )
+        if self.ranks.first:
+            log(f"{message}; {'no optimiser step taken' if settings.spike_action == 'skip' else 'logged only'}")
+
+    def _slowest_over_median(self, own_seconds: float) -> float:
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            return 1.0
+        everyone: list[float] = [0.0] * dist.get_world_size()
+        dist.all_gather_object(everyone, own_seconds)
+        return slowest_over_median(everyone)
+
+    def _resume(self) -> int:
+        """Load the newest checkpoint that is not beyond the goal; its iteration, or 0."""
+        usable = [n for n in checkpoint.iterations_in(self.folder) if n <= self.settings.iterations]
+        if not usable:
+            return 0
+        path = self.folder / checkpoint.folder_name(usable[-1])
+        state = checkpoint.load(path, self.learner.model, self.learner.optimizer)
+        self.spikes.last = state["last_accepted_loss"]
+        self.spikes_in_a_row = state["spikes_in_a_row"]
+        return usable[-1]
+
+    def _save(self, iteration: int, journal: Journal | None) -> None:
+        if journal:
+            journal.sync()  # a checkpoint never knows of iterations that the journal lost
+        common = {"last_accepted_loss": self.spikes.last, "spikes_in_a_row": self.spikes_in_a_row}
+        checkpoint.save(self.folder, iteration, self.learner.model, self.learner.optimizer, common)
+        if self.ranks.first:
+            checkpoint.prune(self.folder, self.settings.keep)
+
+    def _on_signal(self, number: int, _frame: Any) -> None:
+        if self.stop_signal is not None:  # the second one means it
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.stop_signal = number
+        print("stopping after this iteration, with a checkpoint", file=sys.stderr, flush=True)
+
+    def _stopping(self) -> bool:
+        """Whether any rank was asked to stop; all ranks agree."""
+        if self.ranks.tensor * self.ranks.data == 1:
+            return self.stop_signal is not None
+        flag = torch.tensor(float(self.stop_signal is not None), device=self.ranks.device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return bool(flag)
+
+
+def own_places(prompts: int, updates: int, data_rank: int, data: int) -> list[int]:
+    """Places in the batch that one data rank samples: its equal part of every minibatch.
+
+    So the minibatches hold the same prompts whatever the number of data ranks.
+    """
+    minibatch = prompts // updates
+    part = minibatch // data
+    return [m * minibatch + data_rank * part + i for m in range(updates) for i in range(part)]
+
+
+def describe(row: dict[str, Any]) -> str:
+    """One iteration as a person reads it."""
+    shares = f"buy {row['buy']:.0%}, invalid {row['invalid']:.1%}, " if "buy" in row else ""
+    validation = row.get("validation")
+    checked = f", validation reward {validation['reward']:+.3f}" if validation else ""
+    return (
+        f"reward {row['reward']:+.3f}, {shares}KL {row['kl']:.4f}, entropy {row['entropy']:.3f}, "
+        f"{row['tokens_per_second']:.0f} tokens/s{checked}"
+    )
+
+
+def show_rollouts(
+    iteration: int, texts: list[str], judgements: list[Judgement], group_size: int, log: Callable[[str], None]
+) -> None:
+    """Print the first answers of the first two groups: people look at samples."""
+    log(f"answers of iteration {iteration}:")
+    for place in range(0, min(2 * group_size, len(texts)), max(1, group_size // 2)):
+        log(f"  group {place // group_size + 1}, reward {judgements[place].reward:+.3f}: {texts[place]!r}")
+
+
+def merged_metrics(rows: list[dict[str, Any]], iterations: int) -> list[dict[str, Any]]:
+    """The journal's rows up to `iterations`, one each: where a resumed run did one again, the later one.
+
+    Raises
+    ------
+    InputError
+        If an iteration is missing.
+    """
+    latest = {row["iteration"]: row for row in rows if row["iteration"] <= iterations}
+    missing = [n for n in range(1, iterations + 1) if n not in latest]
+    if missing:
+        raise InputError(
+            f"metrics.jsonl: iteration {missing[0]} is missing though a checkpoint after it exists. "
+            "Delete the checkpoint folder and train again."
+        )
+    return [latest[n] for n in range(1, iterations + 1)]

@@ -1,0 +1,186 @@
+"""The Qwen3 architecture as a Megatron-core GPTModel."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from megatron.core.models.gpt import GPTModel
+from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+from megatron.core.transformer.module import MegatronModule
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from common.errors import InputError
+from grpo.cpu import megatron_on_cpu
+from grpo.packing import PackedGroups
+
+
+@dataclass(frozen=True)
+class Qwen3Shape:
+    """What decides the tensors of a dense Qwen3 and how they are read."""
+
+    layers: int
+    hidden: int
+    heads: int
+    query_groups: int
+    head_dim: int
+    ffn: int
+    vocabulary: int
+    rope_base: float
+    norm_epsilon: float
+    tied_embeddings: bool
+    max_positions: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for a JSON record."""
+        return asdict(self)
+
+
+def read_shape(folder: Path) -> Qwen3Shape:
+    """Read ``config.json`` of a Hugging Face folder.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or broken, names another architecture, or asks for something this
+        project's Qwen3 does not have (scaled RoPE, sliding windows, biases).
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Give a Hugging Face folder of a Qwen3 model.") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}). Download the model again.") from None
+    architecture = (config.get("architectures") or ["none"])[0]
+    if architecture != "Qwen3ForCausalLM":
+        raise InputError(f"{path}: architecture {architecture}; only Qwen3ForCausalLM (dense Qwen3) is supported.")
+    for key in ("rope_scaling", "attention_bias", "use_sliding_window"):
+        if config.get(key):
+            raise InputError(f"{path}: {key} is {config[key]!r}, which is not supported. Use a plain Qwen3.")
+    try:
+        return Qwen3Shape(
+            layers=config["num_hidden_layers"],
+            hidden=config["hidden_size"],
+            heads=config["num_attention_heads"],
+            query_groups=config["num_key_value_heads"],
+            head_dim=config["head_dim"],
+            ffn=config["intermediate_size"],
+            vocabulary=config["vocab_size"],
+            rope_base=float(config["rope_theta"]),
+            norm_epsilon=config["rms_norm_eps"],
+            tied_embeddings=config["tie_word_embeddings"],
+            max_positions=config["max_position_embeddings"],
+        )
+    except KeyError as error:
+        raise InputError(f"{path}: key {error} is missing. Take the config.json that came with the model.") from None
+
+
+class PackedAttention(MegatronModule):
+    """Core attention over packed groups: every prompt once, every answer behind its prompt.
+
+    Megatron's local attention refuses packed input. Here the prompts attend causally among
+    themselves, and the answers attend to their group's prompt and causally to themselves; a dense
+    mask over the packed row would be quadratic in its length.
+    """
+
+    def __init__(self, config: TransformerConfig, softmax_scale: float | None = None, **_: Any) -> None:
+        super().__init__(config=config)
+        self.scale = softmax_scale or 1.0 / math.sqrt(config.kv_channels)
+
+    def forward(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: None,
+        packed_seq_params: PackedGroups,
+        **_: Any,
+    ) -> torch.Tensor:
+        """Attend. query ``[T, heads, d]``, key and value ``[T, groups, d]``; returns ``[T, heads * d]``."""
+        layout = packed_seq_params
+
+        def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+            q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+            out = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, scale=self.scale, enable_gqa=True
+            )
+            return out.transpose(1, 2)
+
+        prompt_q, prompt_k, prompt_v = (layout.pad_prompts(x) for x in (query, key, value))
+        answer_q, answer_k, answer_v = (layout.pad_answers(x) for x in (query, key, value))
+        prompts = attend(prompt_q, prompt_k, prompt_v, layout.prompt_mask)
+        answers = attend(
+            answer_q,
+            torch.cat([prompt_k.index_select(0, layout.group_of_answer), answer_k], dim=1),
+            torch.cat([prompt_v.index_select(0, layout.group_of_answer), answer_v], dim=1),
+            layout.answer_mask,
+        )
+        return torch.cat([layout.unpad_prompts(prompts), layout.unpad_answers(answers)]).flatten(1)
+
+    def sharded_state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:
+        """No weights, nothing to save."""
+        return {}
+
+
+def build_model(shape: Qwen3Shape, tensor: int = 1, dtype: torch.dtype = torch.float32) -> GPTModel:
+    """Megatron's GPTModel of this shape, with weights to be loaded.
+
+    Parameters
+    ----------
+    tensor
+        Ranks that share the model; heads, query groups, ffn and vocabulary must divide by it.
+    """
+    for name in ("heads", "query_groups", "ffn", "vocabulary"):
+        if getattr(shape, name) % tensor:
+            raise InputError(f"train: tensor {tensor} does not divide the model's {name} ({getattr(shape, name)}).")
+    config = TransformerConfig(
+        num_layers=shape.layers,
+        hidden_size=shape.hidden,
+        num_attention_heads=shape.heads,
+        num_query_groups=shape.query_groups,
+        kv_channels=shape.head_dim,
+        ffn_hidden_size=shape.ffn,
+        normalization="RMSNorm",
+        layernorm_epsilon=shape.norm_epsilon,
+        qk_layernorm=True,
+        gated_linear_unit=True,
+        activation_func=F.silu,
+        add_bias_linear=False,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        # Sums over tokens are divided by the global token count when gradients are finalised, so
+        # that neither micro-batches nor data ranks change the loss.
+        calculate_per_token_loss=True,
+        tensor_model_parallel_size=tensor,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        bf16=dtype is torch.bfloat16,
+        use_cpu_initialization=True,
+        perform_initialization=False,
+        attention_softmax_in_fp32=True,
+        # Fused kernels need CUDA extensions that neither device's environment has.
+        bias_activation_fusion=False,
+        bias_dropout_fusion=False,
+        masked_softmax_fusion=False,
+        persist_layer_norm=False,
+        gradient_accumulation_fusion=False,
+    )
+    spec = get_gpt_layer_local_spec(qk_layernorm=True, normalization="RMSNorm")
+    spec.submodules.self_attention.submodules.core_attention = PackedAttention
+    with megatron_on_cpu():
+        return GPTModel(
+            config=config,
+            transformer_layer_spec=spec,
+            vocab_size=shape.vocabulary,
+            max_sequence_length=shape.max_positions,
+            position_embedding_type="rope",
+            rotary_base=shape.rope_base,
+            share_embeddings_and_output_weights=shape.tied_embeddings,
+            parallel_output=False,
+        )

@@ -1,0 +1,82 @@
+"""Draw equity, drawdown, decisions and training as PNG and SVG."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from common.errors import InputError, run
+from common.files import read_json, read_jsonl, sha256
+from common.provenance import check_input
+from report.drawing import save, style
+from report.figures import decisions_figure, drawdown_figure, equity_figure
+from report.training import PANELS, training_figure
+from trading.decisions import Decisions, read_decisions
+from trading.tables import Curves, read_equity
+
+# Under this name a picture says which metrics.json it shows; deck refuses a picture of another one.
+METRICS_KEY = "Metrics-SHA256"
+
+
+def arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--equity", type=Path, required=True, help="equity.csv")
+    parser.add_argument("--metrics", type=Path, required=True, help="metrics.json of the same simulation")
+    parser.add_argument("--decisions", type=Path, required=True, help="decisions of the trained model")
+    parser.add_argument("--training", type=Path, required=True, help="train/metrics.jsonl")
+    for name in ("equity-curve", "drawdown", "decisions", "training"):
+        parser.add_argument(
+            f"--output-{name}", type=Path, required=True, help="PNG; the SVG is written beside it"
+        )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read, check, draw."""
+    args = arguments()
+    metrics = read_json(args.metrics)
+    curves = read_equity(args.equity)
+    decisions = read_decisions(args.decisions)
+    training = read_jsonl(args.training)
+    check_equity(curves, metrics, args)
+    check_input(metrics, args.metrics, "trained", args.decisions)
+    check_training(training, args.training)
+    note = {METRICS_KEY: sha256(args.metrics)}
+    with style():
+        save(equity_figure(curves, metrics), args.output_equity_curve, note)
+        save(drawdown_figure(curves, metrics), args.output_drawdown, note)
+        save(decisions_figure(curves, *words(decisions), metrics), args.output_decisions, note)
+        save(training_figure(training, metrics), args.output_training, note)
+
+
+def words(decisions: Decisions) -> tuple[list[str], list[str]]:
+    """What was decided, and how the answer ended."""
+    return decisions.decisions, decisions.statuses
+
+
+def check_equity(curves: Curves, metrics: dict[str, Any], args: argparse.Namespace) -> None:
+    """Refuse an equity table that is not the one that the metrics were computed with."""
+    final = {row["key"]: row["final_capital"] for row in metrics["strategies"]}
+    found = {key: float(book.equity[-1]) for key, book in curves.books.items()}
+    if final != found or metrics["market"]["hours"] != len(curves.times) - 1:
+        raise InputError(
+            f"{args.equity}: is not of the same simulation as {args.metrics}. Run simulate again."
+        )
+
+
+def check_training(rows: list[dict[str, Any]], path: Path) -> None:
+    """Refuse a training log that lacks a curve to draw."""
+    for number, row in enumerate(rows, start=1):
+        for name in ("iteration", *(name for name, _, _ in PANELS)):
+            value = row.get(name)
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise InputError(f'{path}, line {number}: no number under "{name}". Run train again.')
+        if not isinstance(row.get("spike"), bool):
+            raise InputError(f'{path}, line {number}: no true or false under "spike". Run train again.')
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,50 @@
+"""Colours and number formats that the figures and the slides share."""
+
+from __future__ import annotations
+
+# Okabe and Ito's palette, which stays apart for the common kinds of colour blindness.
+BLUE, GREEN, VERMILLION, PURPLE, ORANGE = "#0072B2", "#009E73", "#D55E00", "#AA5A8C", "#E69F00"
+INK, MUTED, LINE, PANEL, WHITE = "#14213D", "#5B6577", "#C9D0DB", "#F2F5F9", "#FFFFFF"
+
+STRATEGY = {"trained": BLUE, "base": PURPLE, "always_buy": GREEN, "always_sell": VERMILLION}
+DECISION = {"BUY": GREEN, "SELL": VERMILLION, "HOLD": LINE}
+
+
+def percent(fraction: float, digits: int = 2) -> str:
+    """A gain or loss with its sign: 0.4963 is +49.63%."""
+    text = f"{100 * fraction:+,.{digits}f}%"
+    return text.replace("-", "\N{MINUS SIGN}") if float(text.rstrip("%").replace(",", "")) else text[1:]
+
+
+def share(fraction: float, digits: int = 1) -> str:
+    """A part of a whole: 0.531 is 53.1%."""
+    return f"{100 * fraction:.{digits}f}%"
+
+
+def dollars(amount: float) -> str:
+    """Whole dollars: $149,632."""
+    return f"${amount:,.0f}"
+
+
+def short_dollars(amount: float, _position: object = None) -> str:
+    """Dollars for the tick of an axis: $50k, $1.5M."""
+    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
+        if abs(amount) >= limit:
+            scale = 1e3 if unit == "k" else limit
+            return f"${amount / scale:,.4g}{unit}"
+    return f"${amount:,.4g}"
+
+
+def times(leverage: float) -> str:
+    """Leverage as people say it: 2x, 2.5x."""
+    return f"{leverage:g}x"
+
+
+def day(timestamp: str) -> str:
+    """The date of an ISO 8601 time."""
+    return timestamp[:10]
+
+
+def clipped(text: str, length: int) -> str:
+    """`text`, or its beginning and an ellipsis if it is longer than `length` characters."""
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"

@@ -1,0 +1,1 @@
+"""The market side: bars, features, prompts, answers, reward, samples. Knows no Snakemake and no torch."""

@@ -1,0 +1,45 @@
+"""The study's reward: a little for a valid answer, the rest is what the trade earned."""
+
+from __future__ import annotations
+
+from trading.answers import BUY, HOLD, SELL
+
+DIRECTION = {BUY: 1, SELL: -1}
+
+
+def reward(
+    decision: str,
+    current_price: float,
+    next_price: float,
+    scale: float = 1000.0,
+    valid: float = 0.01,
+    invalid: float = -0.5,
+) -> float:
+    """Reward of one answer.
+
+    ``valid + scale * direction * (next_price / current_price - 1)`` with direction +1 for BUY and -1 for
+    SELL; `invalid` for HOLD, which is what an answer that is missing or unreadable counts as. The default
+    numbers are those of the published study. Its -0.5 is milder than a typical losing trade (-6 for an hour
+    of 0.6%), so a weak model can learn to say nothing: a penalty below the worst trade prevents that.
+
+    Parameters
+    ----------
+    decision
+        BUY, SELL or HOLD.
+    current_price, next_price
+        Close of the decision bar and of the bar after the horizon, in the same currency.
+    scale
+        Reward per unit of simple return (1000: 1 point per 0.1%).
+    valid, invalid
+        Added for a valid answer; given instead for an invalid one.
+
+    Raises
+    ------
+    ValueError
+        If `decision` is none of the three.
+    """
+    if decision == HOLD:
+        return float(invalid)
+    if decision not in DIRECTION:
+        raise ValueError(f"decision {decision!r} is none of BUY, SELL, HOLD")
+    return valid + scale * DIRECTION[decision] * (next_price / current_price - 1.0)

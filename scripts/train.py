@@ -1,0 +1,291 @@
+"""Train the policy with GRPO on Megatron-core; safe to kill, resumes where it was."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.errors import InputError, run
+from common.files import read_json, read_jsonl, sha256, write_json, write_jsonl
+from common.lease import lease
+from common.provenance import record
+
+if TYPE_CHECKING:
+    from grpo.loop import Judge, LoopSettings, Task
+
+PACKAGES = ("torch", "megatron-core", "transformers", "tokenizers")
+
+# Part of the key under which checkpoints lie. Raise it when the meaning of a training changes, so
+# that an old checkpoint is not taken for a new one; an edited comment must not retrain anything.
+TRAINING_VERSION = 1
+# Settings that decide how long, how it is watched and what is kept, but not what a checkpoint holds.
+NOT_IN_KEY = frozenset(
+    {"iterations", "save_every", "keep", "validate_every", "show_rollouts_every", "straggler_ratio"}
+    | {"tensorboard", "device"}
+)
+
+
+def arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    files = parser.add_argument_group("files")
+    files.add_argument("--weights", type=Path, required=True, help="folder of the imported Megatron checkpoint")
+    files.add_argument("--base", type=Path, required=True, help="Hugging Face folder it came from (tokenizer)")
+    files.add_argument("--train", type=Path, required=True, help="training samples")
+    files.add_argument("--validation", type=Path, required=True, help="validation samples, may be empty")
+    files.add_argument("--checkpoints", type=Path, required=True, help="folder; each training gets its own below")
+    files.add_argument("--output-manifest", type=Path, required=True)
+    files.add_argument("--output-metrics", type=Path, required=True)
+    parser.add_argument("--engine", choices=["megatron"], default="megatron")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--tensor", type=int, default=1, help="ranks that share the model")
+    parser.add_argument("--data", type=int, default=1, help="copies of the model")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--iterations", type=int, required=True)
+    parser.add_argument("--prompts-per-iteration", type=int, required=True)
+    parser.add_argument("--group-size", type=int, required=True)
+    parser.add_argument("--updates-per-iteration", type=int, default=2)
+    parser.add_argument("--tokens-per-micro-batch", type=int, default=16384)
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--max-new-tokens", type=int, required=True)
+    parser.add_argument("--learning-rate", type=float, required=True)
+    parser.add_argument("--warm-up-iterations", type=int, default=0)
+    parser.add_argument("--decay-iterations", type=int, default=0, help="iteration at which the rate is 0; 0: constant")
+    parser.add_argument("--clip-low", type=float, default=0.2)
+    parser.add_argument("--clip-high", type=float, default=0.28)
+    parser.add_argument("--kl-beta", type=float, default=0.04)
+    parser.add_argument("--entropy", type=float, default=0.0)
+    parser.add_argument("--normalise-by-std", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--balance-directions", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--grad-clip", type=float, default=1.0)
+    parser.add_argument("--weight-decay", type=float, default=0.0)
+    parser.add_argument("--reward-scale", type=float, default=1000.0)
+    parser.add_argument("--reward-valid", type=float, default=0.01)
+    parser.add_argument("--reward-invalid", type=float, default=-0.5)
+    parser.add_argument("--spike-threshold", type=float, default=0.2)
+    parser.add_argument("--spike-floor", type=float, default=0.5)
+    parser.add_argument("--spike-action", choices=["skip", "log", "stop"], default="skip")
+    parser.add_argument("--spike-limit", type=int, default=10, help="spikes in a row that stop the training")
+    parser.add_argument("--straggler-ratio", type=float, default=1.5)
+    parser.add_argument("--save-every", type=int, default=100)
+    parser.add_argument("--keep", type=int, default=2)
+    parser.add_argument("--validate-every", type=int, default=0)
+    parser.add_argument("--show-rollouts-every", type=int, default=0)
+    parser.add_argument("--tensorboard", action=argparse.BooleanOptionalAction, default=False)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train up to the iteration asked for, then write metrics and, last, the manifest."""
+    args = arguments()
+    if args.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    warnings.filterwarnings("ignore")
+    import torch
+
+    from common.journal import Journal
+    from grpo import checkpoint, parallel
+    from grpo.learner import Learner, UpdateSettings
+    from grpo.loop import Loop, merged_metrics
+    from grpo.loss import LossSettings
+    from grpo.qwen3 import read_shape
+    from grpo.weights import checksum
+
+    torch.set_num_threads(args.threads)
+    check(args)
+    shape = read_shape(args.base)
+    imported = read_json(args.weights / "parity.json")
+    if imported["shape"] != shape.as_dict() or imported["inputs"]["base"] != sha256(args.base):
+        raise InputError(f"{args.weights}: was not imported from {args.base} as it is now. Run import_weights again.")
+    settings = loop_settings(args)
+    key = checkpoint.key_of(determinants(args, imported["weights_sha256"]))
+    folder = args.checkpoints / key
+    samples = read_jsonl(args.train)
+    validation = read_jsonl(args.validation) if args.validation.stat().st_size else []
+    task = build_task(args, samples, validation, shape.max_positions)
+
+    ranks = parallel.start(args.device, args.tensor, args.data, args.seed)
+    holder = lease(folder) if ranks.first else None
+    if holder:
+        holder.__enter__()
+    update = UpdateSettings(
+        loss=LossSettings(args.clip_low, args.clip_high, args.kl_beta, args.entropy),
+        group_size=args.group_size,
+        updates=args.updates_per_iteration,
+        temperature=args.temperature,
+        grad_clip=args.grad_clip,
+        weight_decay=args.weight_decay,
+        tokens_per_micro_batch=args.tokens_per_micro_batch,
+    )
+    learner = Learner(shape, args.weights / checkpoint.folder_name(0), ranks, update)
+    if ranks.first:
+        weights = read_json(args.base / "model.json")["weights"]
+        print(
+            f"{weights:,} weights, {len(samples)} training and {len(validation)} validation prompts, "
+            f"{args.prompts_per_iteration} x {args.group_size} answers an iteration; checkpoints in {folder}",
+            flush=True,
+        )
+    loop = Loop(learner, task, settings, folder)
+    loop.run(log=lambda line: print(line, flush=True))
+    parallel.stop()
+    if not ranks.first:
+        return
+    rows = merged_metrics(Journal(folder / "metrics.jsonl").rows, args.iterations)
+    if args.tensorboard:
+        write_tensorboard(folder / "tensorboard", rows)
+    write_jsonl(args.output_metrics, rows)
+    name = checkpoint.folder_name(args.iterations)
+    inputs = {"weights": args.weights, "base": args.base, "train": args.train, "validation": args.validation}
+    write_json(
+        args.output_manifest,
+        {
+            "engine": args.engine,
+            "device": args.device,
+            "device_name": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
+            "iteration": args.iterations,
+            "name": name,
+            "checkpoint": os.path.relpath(folder / name, args.output_manifest.parent),
+            "key": key,
+            "weights_sha256": checksum(checkpoint.read_weights(folder / name)),
+            "shape": shape.as_dict(),
+            "spikes": sum(row["spike"] for row in rows),
+            "skipped": sum(row["skipped"] for row in rows),
+            "training_version": TRAINING_VERSION,
+            **record(args, inputs, PACKAGES),
+        },
+    )
+    if holder:
+        holder.__exit__(None, None, None)
+    print(f"{name}: {sum(row['spike'] for row in rows)} spikes in {args.iterations} iterations")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse sizes that do not divide, before anything is loaded."""
+    parts = args.updates_per_iteration * args.data * (2 if args.balance_directions else 1)
+    if args.prompts_per_iteration % parts:
+        raise InputError(
+            f"train: prompts_per_iteration ({args.prompts_per_iteration}) must be a multiple of {parts} "
+            "(updates_per_iteration x data, x 2 with balance_directions), so that every minibatch of every rank is equal."
+        )
+    if args.group_size < 2:
+        raise InputError(f"train: group_size ({args.group_size}) must be at least 2: advantages compare answers.")
+
+
+def loop_settings(args: argparse.Namespace) -> LoopSettings:
+    """The arguments that the loop takes, by name."""
+    import dataclasses
+
+    from grpo.loop import LoopSettings
+
+    return LoopSettings(**{field.name: getattr(args, field.name) for field in dataclasses.fields(LoopSettings)})
+
+
+def determinants(args: argparse.Namespace, weights_sha256: str) -> dict[str, Any]:
+    """Everything that decides what a checkpoint of this training holds, except how far it went."""
+    settings = {name: value for name, value in record(args, {})["parameters"].items() if name not in NOT_IN_KEY}
+    return {
+        "version": TRAINING_VERSION,
+        "settings": settings,
+        "weights": weights_sha256,
+        "tokenizer": sha256(args.base / "tokenizer.json"),
+        "train": sha256(args.train),
+    }
+
+
+def build_task(
+    args: argparse.Namespace, samples: list[dict[str, Any]], validation: list[dict[str, Any]], max_positions: int
+) -> Task:
+    """Prompts, judges and strata: the one place where the market meets the loop."""
+    from transformers import AutoTokenizer
+
+    from grpo.loop import Task
+
+    tokenizer = AutoTokenizer.from_pretrained(args.base, local_files_only=True)
+
+    def encode(rows: list[dict[str, Any]], path: Path) -> list[Any]:
+        import torch
+
+        if not rows:
+            return []
+        ids = tokenizer.apply_chat_template([row["prompt"] for row in rows], add_generation_prompt=True)
+        longest = max(range(len(ids)), key=lambda number: len(ids[number]))
+        if len(ids[longest]) + args.max_new_tokens > max_positions:
+            raise InputError(
+                f"{path}, line {longest + 1}: prompt of {len(ids[longest])} tokens and {args.max_new_tokens} new ones "
+                f"exceed the model's {max_positions} positions. Lower train.max_new_tokens or use shorter prompts."
+            )
+        return [torch.tensor(row, device=args.device) for row in ids]
+
+    def decode(answers: list[list[int]]) -> list[str]:
+        return tokenizer.backend_tokenizer.decode_batch(answers, skip_special_tokens=True)
+
+    return Task(
+        prompts=encode(samples, args.train),
+        strata=strata(samples, args.balance_directions, args.train),
+        judge=judge_of(samples, args),
+        decode=decode,
+        stop=tokenizer.eos_token_id,
+        validation_prompts=encode(validation, args.validation),
+        validation_judge=judge_of(validation, args),
+    )
+
+
+def judge_of(samples: list[dict[str, Any]], args: argparse.Namespace) -> Judge:
+    """The study's reward as the loop's judge."""
+    from grpo.loop import Judgement
+    from trading.answers import BUY, HOLD, parse_answer
+    from trading.reward import reward
+
+    def judge(number: int, text: str, truncated: bool) -> Judgement:
+        decision, _ = parse_answer(text, truncated)
+        hour = samples[number]["metadata"]
+        value = reward(
+            decision,
+            hour["current_price"],
+            hour["next_price"],
+            args.reward_scale,
+            args.reward_valid,
+            args.reward_invalid,
+        )
+        return Judgement(value, {"buy": float(decision == BUY), "invalid": float(decision == HOLD)})
+
+    return judge
+
+
+def strata(samples: list[dict[str, Any]], balance: bool, path: Path) -> list[list[int]]:
+    """All prompts, or those before a rise and those before a fall: batches draw equally from each.
+
+    Normalised advantages see only which side was right, so a training part with more falls than
+    rises teaches "always sell". The labels are those of the training part alone.
+    """
+    if not balance:
+        return [list(range(len(samples)))]
+    moves = [row["metadata"]["next_price"] - row["metadata"]["current_price"] for row in samples]
+    rises = [number for number, move in enumerate(moves) if move > 0]
+    falls = [number for number, move in enumerate(moves) if move <= 0]
+    if not rises or not falls:
+        raise InputError(f"{path}: only rises or only falls; balance_directions needs both. Switch it off.")
+    return [rises, falls]
+
+
+def write_tensorboard(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """The metrics as TensorBoard events."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError(
+            "train: tensorboard is on, but the package is not installed. pip install tensorboard, or switch it off."
+        ) from None
+    with SummaryWriter(str(folder)) as writer:
+        for row in rows:
+            for name, value in row.items():
+                if isinstance(value, (int, float)) and name != "iteration":
+                    writer.add_scalar(name, value, row["iteration"])
+
+
+if __name__ == "__main__":
+    run(main)
