@@ -84,6 +84,7 @@ def main() -> None:
     args = arguments()
     if args.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # Megatron forks to write checkpoints
     warnings.filterwarnings("ignore")
     import torch
 

@@ -18,12 +18,19 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as torch_dcp
+from torch.distributed.checkpoint.api import CheckpointException  # a BaseException
 
 from common.errors import InputError
 from common.files import dump, written_whole
 from grpo.cpu import megatron_on_cpu
 
 TRACKER = "latest_checkpointed_iteration.txt"  # Megatron's name for it
+# Megatron stores the norms under the names that its fused layers give them; models of local layers
+# know them by these.
+_STORED_NORMS = {
+    "self_attention.linear_qkv.layer_norm_weight": "input_layernorm.weight",
+    "mlp.linear_fc1.layer_norm_weight": "pre_mlp_layernorm.weight",
+}
 
 
 def key_of(determinants: dict[str, Any]) -> str:
@@ -117,7 +124,10 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         }
         torch_dcp.load(tensors, storage_reader=reader, no_dist=True)
     out: dict[str, torch.Tensor] = {}
-    for name, tensor in tensors.items():
+    for stored_name, tensor in tensors.items():
+        name = stored_name
+        for stored_norm, norm in _STORED_NORMS.items():
+            name = name.replace(stored_norm, norm)
         # Megatron stores equal layers stacked: decoder.layers.<rest> with a leading layer axis.
         if name.startswith("decoder.layers.") and not re.match(r"decoder\.layers\.\d+\.", name):
             rest = name.removeprefix("decoder.layers.")
@@ -154,7 +164,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:  # noqa: BLE001 - torch, pickle, zip and Megatron each raise their own
+    except (Exception, CheckpointException) as error:  # torch, pickle, zip and Megatron raise their own
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{path}: the checkpoint cannot be read ({reason[:200]}). It is cut short or of another model; "

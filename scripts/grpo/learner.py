@@ -186,23 +186,22 @@ def select_groups(rollouts: Rollouts, first: int, last: int, group_size: int) ->
 
 
 def full_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Megatron's tensors by name, gathered over the tensor ranks; on one rank, the parameters themselves."""
+    """Megatron's weights by name; on one tensor rank the parameters themselves, else gathered."""
+    parameters = dict(model.named_parameters())
+    if parallel_state.get_tensor_model_parallel_world_size() == 1:
+        return parameters
+    return {name: gathered(name, weight, weight.detach()) for name, weight in parameters.items()}
+
+
+def gathered(name: str, weight: torch.nn.Parameter, values: torch.Tensor) -> torch.Tensor:
+    """The whole of a parameter's values (weights or gradients) from the tensor ranks' parts."""
     tensor = parallel_state.get_tensor_model_parallel_world_size()
-    weights = dict(model.named_parameters())
-    if tensor == 1:
-        return weights
-    group = parallel_state.get_tensor_model_parallel_group()
-    full = {}
-    for name, weight in weights.items():
-        if not getattr(weight, "tensor_model_parallel", False):
-            full[name] = weight.detach()
-            continue
-        shards = [torch.empty_like(weight) for _ in range(tensor)]
-        dist.all_gather(shards, weight.detach().contiguous(), group=group)
-        if name.endswith("mlp.linear_fc1.weight"):
-            # Each rank holds its half of the gate above its half of the up projection.
-            halves = [shard.chunk(2) for shard in shards]
-            full[name] = torch.cat([gate for gate, _ in halves] + [up for _, up in halves])
-        else:
-            full[name] = torch.cat(shards, dim=weight.partition_dim)
-    return full
+    if tensor == 1 or not getattr(weight, "tensor_model_parallel", False):
+        return values
+    parts = [torch.empty_like(values) for _ in range(tensor)]
+    dist.all_gather(parts, values.contiguous(), group=parallel_state.get_tensor_model_parallel_group())
+    if name.endswith("mlp.linear_fc1.weight"):
+        # Each rank holds its part of the gate above its part of the up projection.
+        halves = [part.chunk(2) for part in parts]
+        return torch.cat([gate for gate, _ in halves] + [up for _, up in halves])
+    return torch.cat(parts, dim=weight.partition_dim)

@@ -11,6 +11,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,7 +130,7 @@ def _klines(file: Path, name: str) -> Iterator[tuple[int, dict[str, str]]]:
                         )
                     row = dict(zip(_KLINE_COLUMNS[1:], cells[1:6], strict=True))
                     yield reader.line_num, {"timestamp": _open_time(cells[0], place), **row}
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise InputError(f"{name}: the ZIP cannot be read ({error}). Give a plain, whole ZIP.") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(

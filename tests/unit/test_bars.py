@@ -39,7 +39,9 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert bars.extra == {}
 
 
-@pytest.mark.parametrize("time", ["2025-01-01T00:00:00", "2025-01-01 00:00:00+00:00", "2025-01-01", "20250101T00Z"])
+@pytest.mark.parametrize(
+    "time", ["2025-01-01T00:00:00", "2025-01-01 00:00:00+00:00", "2025-01-01", "20250101T00Z"]
+)
 def test_other_spellings_of_utc_and_times_without_an_offset_are_utc(tmp_path: Path, time: str) -> None:
     bars = read_bars(written(tmp_path / "bars.csv", replaced(2, f"{time},100")))
     assert format_times(bars.time)[0] == "2025-01-01T00:00:00Z"
@@ -60,7 +62,10 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
 BAD = {
     "missing column": (replaced(1, "timestamp,Close"), "line 1: column close is missing"),
     "missing time": (replaced(1, "Datetime,close"), "line 1: column timestamp is missing"),
-    "column twice": (["timestamp,close,close", "2025-01-01,1,2"], "line 1: column close stands there 2 times"),
+    "column twice": (
+        ["timestamp,close,close", "2025-01-01,1,2"],
+        "line 1: column close stands there 2 times",
+    ),
     "gap": (replaced(4, None), "line 4: a gap: 2:00:00 from 2025-01-01T01:00:00Z to 2025-01-01T03:00:00Z"),
     "too early": (replaced(5, "2025-01-01T02:30:00Z,98"), "line 5: a bar too early: 0:30:00"),
     "duplicate": (replaced(4, GOOD[2]), "line 4: time 2025-01-01T01:00:00Z is there twice"),
@@ -125,7 +130,9 @@ PRICES = st.lists(st.floats(1e-12, 1e12), min_size=1, max_size=20)
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(PRICES, st.integers(0, 2**32), st.integers(1, 10**6))
-def test_what_is_written_is_read_back_equal(tmp_path: Path, close: list[float], start: int, step: int) -> None:
+def test_what_is_written_is_read_back_equal(
+    tmp_path: Path, close: list[float], start: int, step: int
+) -> None:
     time = (start + step * np.arange(len(close))).astype("datetime64[s]")
     bars = Bars(time, np.array(close), {"open": np.array(close) / 3, "volume": np.arange(len(close)) / 7})
     write_bars(tmp_path / "bars.csv", bars)

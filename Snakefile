@@ -1,0 +1,55 @@
+"""From market bars to slides: `snakemake --cores all` builds the slides of config/config.yaml."""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+# One configuration at a time: the file asked for with --configfile and nothing else, or the demo.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+
+
+config = resolved_or_stop(config)
+
+
+pathvars:
+    results=f"results/{config['run']}",
+    logs=f"results/{config['run']}/logs",
+    benchmarks=f"results/{config['run']}/benchmarks",
+
+
+wildcard_constraints:
+    model="trained|base",
+    leverage="[0-9.]+",
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        expand("<results>/leverage-{leverage}/deck.pptx", leverage=leverages()),
+
+
+include: "rules/market.smk"
+include: "rules/samples.smk"
+include: "rules/base_model.smk"
+include: "rules/import_weights.smk"
+include: "rules/train.smk"
+include: "rules/export_weights.smk"
+include: "rules/infer.smk"
+include: "rules/simulate.smk"
+include: "rules/plot.smk"
+include: "rules/deck.smk"
+
+
+onsuccess:
+    for leverage in leverages():
+        print(f"Slides: results/{config['run']}/leverage-{leverage}/deck.pptx")

@@ -1,0 +1,23 @@
+rule base_model:
+    input:
+        folder=config["base_model"]["folder"] if config["base_model"]["source"] == "folder" else [],
+    output:
+        model=directory("<results>/model/base"),
+    log:
+        "<logs>/base_model.log",
+    benchmark:
+        "<benchmarks>/base_model.tsv"
+    container:
+        image("base_model")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        flags=flags(chosen(config["base_model"], ("tiny", "folder"))),
+        code=code("base_model"),
+    message:
+        "Making the base model"
+    shell:
+        "OMP_NUM_THREADS={threads} python -u scripts/base_model.py {params.flags} --threads={threads}"
+        " --output {output.model} 2>&1 | tee {log}"

@@ -1,0 +1,56 @@
+# What the rules share: the checked configuration, flags and code digests, the project's Python.
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "rules"))
+from configuration import ConfigurationError, chosen, flags, missing_files, read_schema, resolve, text
+from digest import code_digest, constant
+
+# Programs run with the Python that runs Snakemake, whether its environment is activated or not.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+)
+
+
+def resolved_or_stop(given):
+    """The complete configuration; anything wrong with it is one line each, without a traceback, and exit code 1."""
+    try:
+        settings = resolve(given, read_schema(Path(workflow.basedir) / "config" / "schema.yaml"))
+        problems = missing_files(settings)
+    except ConfigurationError as error:
+        problems = error.problems
+    if problems:
+        sys.exit("\n".join(f"configuration error: {problem}" for problem in problems))
+    return settings
+
+
+def script(rule_name):
+    """Path of a rule's program."""
+    return Path(workflow.basedir) / "scripts" / f"{rule_name}.py"
+
+
+def code(rule_name):
+    """Digest of a rule's program: Snakemake itself sees only the shell line."""
+    return code_digest(script(rule_name))
+
+
+def image(name):
+    """Container image of a rule; used only with --software-deployment-method apptainer."""
+    return f"containers/{name}.sif"
+
+
+def leverages():
+    """The listed leverages as they stand in paths."""
+    return [text(leverage) for leverage in config["simulate"]["leverage"]]
+
+
+def without(section, *keys):
+    """A section without some of its keys."""
+    return {key: value for key, value in section.items() if key not in keys}
+
+
+def sampling(wildcards):
+    """Flags of inference: what both models share, and the sampling of this one."""
+    section = config["infer"]
+    return flags(without(section, "trained", "base") | section[wildcards.model])

@@ -1,0 +1,284 @@
+"""The configuration: read against config/schema.yaml, defaults filled in, turned into command-line flags."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import math
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+Schema = Mapping[str, Any]
+Settings = dict[str, Any]
+
+
+class ConfigurationError(ValueError):
+    """A configuration that cannot be used.
+
+    Attributes
+    ----------
+    problems
+        One line each: the key, what was given, what is allowed.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def read_schema(path: Path) -> Schema:
+    """The schema; it holds defaults and meanings too."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def resolve(given: Mapping[str, Any], schema: Schema) -> Settings:
+    """The complete configuration: what was given, and defaults for the rest.
+
+    Equal values come out equal: 2 and 2.0 as 2, 1e-3 (which YAML reads as text) and 0.001 as 0.001. So
+    writing a value in another way reruns nothing.
+
+    Raises
+    ------
+    ConfigurationError
+        If a key is unknown, a value has the wrong type or is out of range, or two settings contradict each other.
+    """
+    settings = _filled(_plain(given), schema)
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(settings)
+    problems = [line for error in errors for line in _problems(error)]
+    problems = problems or _contradictions(settings)
+    if problems:
+        raise ConfigurationError(sorted(set(problems)))
+    return settings
+
+
+def missing_files(settings: Settings) -> list[str]:
+    """Problems with the files that the configuration names, one line each."""
+    market, model = settings["market"], settings["base_model"]
+    problems = []
+    if market["source"] == "csv" and not Path(market["csv"]["path"]).is_file():
+        problems.append(_problem("market.csv.path", market["csv"]["path"], "the path of an existing CSV file"))
+    if model["source"] == "folder" and not Path(model["folder"]).is_dir():
+        problems.append(_problem("base_model.folder", model["folder"], "the path of an existing Hugging Face folder"))
+    return problems
+
+
+def chosen(section: Mapping[str, Any], alternatives: tuple[str, ...]) -> Settings:
+    """A section without the subsections of the sources that it does not use."""
+    return {key: value for key, value in section.items() if key not in alternatives or key == section["source"]}
+
+
+def flags(section: Mapping[str, Any]) -> str:
+    """A section as command-line flags, quoted for the shell.
+
+    Nested keys are joined by dashes; null gives no flag, true ``--key``, false ``--no-key``.
+
+    >>> flags({"seed": 1, "reward": {"invalid": -0.5}, "mask": False, "folder": None})
+    '--seed=1 --reward-invalid=-0.5 --no-mask'
+    """
+    return " ".join(_flag(path, value) for path, value in _leaves(section) if value is not None)
+
+
+def text(value: float | str) -> str:
+    """A value as paths and flags show it; 2 and 2.0 are both "2"."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _flag(path: list[str], value: Any) -> str:
+    name = "-".join(path).replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    # With "=" a value that begins with a dash, -1e-05 too, is not taken for a flag.
+    return f"--{name}={shlex.quote(text(value))}"
+
+
+def _leaves(section: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Any]]:
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield [*path, key], value
+
+
+def _plain(value: Any) -> Any:
+    """Values as JSON has them; whole numbers as int, YAML's dates as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinity; as text it is refused where a number is wanted
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _filled(given: Any, schema: Schema) -> Any:
+    """`given` with the defaults of `schema`, in the schema's order; an empty section counts as none."""
+    if schema.get("type") == "array" and isinstance(given, list):
+        return [_filled(item, schema["items"]) for item in given]
+    if schema.get("type") in ("integer", "number") or "anyOf" in schema:
+        return _number(given)
+    if schema.get("type") != "object":
+        return given
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        return given
+    filled = {}
+    for key, sub in schema["properties"].items():
+        if key in given or sub.get("type") == "object":
+            filled[key] = _filled(given.get(key), sub)
+        elif "default" in sub:
+            filled[key] = _plain(copy.deepcopy(sub["default"]))
+    return filled | {key: value for key, value in given.items() if key not in filled}
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 takes 1e-3 for text, because it has no point."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
+        return _plain(float(value))
+    return value
+
+
+def _problems(error: jsonschema.ValidationError) -> list[str]:
+    """What one error of the validator means for the user."""
+    path = [str(part) for part in error.absolute_path]
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        return [_unknown(path, key, error.instance[key], known) for key in error.instance if key not in known]
+    if error.validator == "required":
+        sub = error.schema["properties"]
+        missing = [key for key in error.validator_value if key not in error.instance]
+        return [f"{'.'.join([*path, key])}: missing; allowed: {allowed(sub[key])}." for key in missing]
+    return [_problem(".".join(path) or "configuration", error.instance, allowed(error.schema))]
+
+
+def _unknown(path: list[str], key: str, value: Any, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    place = ".".join(path) or "the configuration"
+    return f"{'.'.join([*path, key])}: unknown key, given {_shown(value)}.{hint} Keys of {place}: {_list(known)}."
+
+
+def _problem(key: str, value: Any, what: str) -> str:
+    return f"{key}: given {_shown(value)}; allowed: {what}."
+
+
+def _shown(value: Any) -> str:
+    shown = json.dumps(value, ensure_ascii=False, default=str)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names) if names else "none"
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """Settings that are fine alone but not together."""
+    market, model, train = settings["market"], settings["base_model"], settings["train"]
+    needed = {
+        "csv": ["market.csv.path"],
+        "download": ["market.download.url", "market.download.sha256"],
+        "folder": ["base_model.folder"],
+    }
+    problems = []
+    for section, source in (("market", market["source"]), ("base_model", model["source"])):
+        for key in needed.get(source, []):
+            value = settings
+            for part in key.split("."):
+                value = value[part]
+            if value is None:
+                problems.append(f"{key}: given null; needed, because {section}.source is {source}.")
+    tiny = model["tiny"]
+    if model["source"] == "tiny" and tiny["heads"] % tiny["query_groups"]:
+        problems.append(
+            _problem("base_model.tiny.query_groups", tiny["query_groups"], f"a divisor of heads ({tiny['heads']})")
+        )
+    if 0 < train["decay_iterations"] <= train["warm_up_iterations"]:
+        least = f"0, or more than warm_up_iterations ({train['warm_up_iterations']})"
+        problems.append(_problem("train.decay_iterations", train["decay_iterations"], least))
+    answers = train["prompts_per_iteration"] * train["group_size"]
+    if train["updates_per_iteration"] > answers:
+        most = f"at most prompts_per_iteration x group_size ({answers})"
+        problems.append(_problem("train.updates_per_iteration", train["updates_per_iteration"], most))
+    return problems
+
+
+def allowed(schema: Schema) -> str:
+    """What a key may be, in words."""
+    if "allowed" in schema:
+        words = schema["allowed"]
+    elif "enum" in schema:
+        *most, last = schema["enum"]
+        words = f"{', '.join(most)} or {last}" if most else str(last)
+    elif schema.get("type") == "object":
+        words = f"a section with the keys {_list(list(schema['properties']))}"
+    else:
+        kinds = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
+        words = kinds[schema["type"]] + _range(schema)
+    return f"{words} ({schema['unit']})" if "unit" in schema else words
+
+
+def _range(schema: Schema) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    least = f"{low} or more" if low is not None else f"above {above}" if above is not None else ""
+    most = f"up to {high}" if high is not None else f"below {below}" if below is not None else ""
+    bounds = " and ".join(bound for bound in (least, most) if bound)
+    return f", {bounds}" if bounds else ""
+
+
+def document(schema: Schema) -> str:
+    """config/README.md: every key in a table."""
+    rows = [
+        f"| `{'.'.join(path)}` | {allowed(sub)} | {_default(sub)} | {sub['description']} |"
+        for path, sub in _keys(schema)
+    ]
+    return "\n".join([*_INTRODUCTION, "", "| key | allowed | default | meaning |", "| --- | --- | --- | --- |", *rows, ""])
+
+
+def _default(schema: Schema) -> str:
+    return f"`{_shown(_plain(schema['default']))}`" if "default" in schema else "none"
+
+
+def _keys(schema: Schema, path: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Schema]]:
+    for key, sub in schema["properties"].items():
+        if sub.get("type") == "object":
+            yield from _keys(sub, (*path, key))
+        else:
+            yield [*path, key], sub
+
+
+_INTRODUCTION = """\
+# Configuration
+
+`snakemake` reads `config/config.yaml`, the demo. `snakemake --configfile FILE` reads that file and nothing else;
+what a file leaves out takes the default below. An unknown key or a value out of range stops the run at once.
+
+| file | what it runs |
+| --- | --- |
+| config.yaml | the demo: a market with a planted signal |
+| null.yaml | the same on a market with nothing to learn |
+| minimal.yaml | every stage in about a minute, for tests |
+
+Sections have the names of the rules. A change reruns the rules that read it and what follows them, nothing else.
+This page is made from schema.yaml: `.venv/bin/python rules/configuration.py > config/README.md`.
+""".splitlines()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document(read_schema(Path(__file__).parents[1] / "config" / "schema.yaml")))

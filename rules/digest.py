@@ -1,0 +1,117 @@
+"""Digest of a script and of the project modules it imports: changes when the program does, not when a comment does."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def code_digest(script: Path) -> str:
+    """Digest of a script's meaning.
+
+    It covers the script and every module below the script's folder that it imports, directly or not, inside
+    functions too. Comments, formatting and docstrings do not count, except the script's own docstring, which
+    its ``--help`` shows.
+
+    Parameters
+    ----------
+    script
+        A program; its folder is where it finds the project's modules.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(imported_files(script)):
+        digest.update(f"{file.relative_to(script.parent).as_posix()} {_file_digest(file)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def imported_files(script: Path) -> set[Path]:
+    """The script and the files below its folder that it imports, directly or not."""
+    found: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting.extend(_direct_imports(file, script.parent))
+    return found
+
+
+def constant(script: Path, name: str) -> int | str:
+    """Value of a constant that a script assigns at its top level, without running it.
+
+    Raises
+    ------
+    LookupError
+        If the script has no such constant.
+    """
+    for node in _tree(script).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return ast.literal_eval(node.value)
+    raise LookupError(f"{script}: no constant {name}")
+
+
+@functools.cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_bytes(), filename=str(file))
+
+
+@functools.cache
+def _file_digest(file: Path) -> str:
+    try:
+        tree = _tree(file)
+    except SyntaxError:
+        # The program itself will say what is wrong; here only a change has to show.
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    meaning = ast.dump(_without_docstrings(tree), annotate_fields=False)
+    return hashlib.sha256(meaning.encode()).hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return tree
+
+
+@functools.cache
+def _direct_imports(file: Path, root: Path) -> frozenset[Path]:
+    try:
+        tree = _tree(file)
+    except SyntaxError:
+        return frozenset()
+    return frozenset(
+        path for node in ast.walk(tree) for name in _names(node, file, root) for path in _files(name, root)
+    )
+
+
+def _names(node: ast.AST, file: Path, root: Path) -> Iterator[tuple[str, ...]]:
+    """Dotted names that an import statement may load."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield tuple(alias.name.split("."))
+    elif isinstance(node, ast.ImportFrom):
+        package = file.parent.relative_to(root).parts
+        above = package[: len(package) - (node.level - 1)] if node.level else ()
+        module = (*above, *node.module.split(".")) if node.module else above
+        yield module
+        for alias in node.names:  # "from trading import bars" loads a module too
+            yield (*module, alias.name)
+
+
+def _files(name: tuple[str, ...], root: Path) -> Iterator[Path]:
+    """Files that importing a dotted name runs: the packages on the way and the module."""
+    for depth in range(1, len(name) + 1):
+        path = root.joinpath(*name[:depth])
+        for file in (path / "__init__.py", path.with_suffix(".py")):
+            if file.is_file():
+                yield file

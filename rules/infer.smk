@@ -1,0 +1,31 @@
+# The journal is no declared output: a killed inference goes on from it.
+rule infer:
+    input:
+        model="<results>/model/{model}",
+        samples="<results>/samples/test.jsonl",
+    output:
+        decisions="<results>/infer/{model}/decisions.jsonl",
+        summary="<results>/infer/{model}/summary.json",
+        timing="<results>/infer/{model}/timing.json",
+    log:
+        "<logs>/infer-{model}.log",
+    benchmark:
+        "<benchmarks>/infer-{model}.tsv"
+    container:
+        image("infer")
+    threads: 1
+    resources:
+        mem_mb=3500,
+        runtime=60,
+    params:
+        flags=sampling,
+        device=config["device"],
+        journal=subpath(output.decisions, parent=True),
+        code=code("infer"),
+    message:
+        "Asking the {wildcards.model} model about every test hour"
+    shell:
+        "OMP_NUM_THREADS={threads} python -u scripts/infer.py {params.flags} --device={params.device}"
+        " --variant {wildcards.model} --model {input.model} --samples {input.samples}"
+        " --journal {params.journal}/journal --output-decisions {output.decisions}"
+        " --output-summary {output.summary} --output-timing {output.timing} 2>&1 | tee {log}"

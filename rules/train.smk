@@ -1,0 +1,40 @@
+TRAIN_PROCESSES = config["train"]["tensor"] * config["train"]["data"]
+TORCHRUN = f"-m torch.distributed.run --standalone --nproc-per-node {TRAIN_PROCESSES}"
+
+
+# No digest of the code here: train.py says itself, by its version, when a training means something else, so
+# that an edited comment never trains again. Checkpoints are no declared output: Snakemake deletes those of
+# a failed job, and they are what a killed training goes on from.
+rule train:
+    input:
+        weights="<results>/model/megatron",
+        base="<results>/model/base",
+        train="<results>/samples/train.jsonl",
+        validation="<results>/samples/validation.jsonl",
+    output:
+        manifest="<results>/train/checkpoint.json",
+        metrics="<results>/train/metrics.jsonl",
+    log:
+        "<logs>/train.log",
+    benchmark:
+        "<benchmarks>/train.tsv"
+    container:
+        image("train")
+    threads: TRAIN_PROCESSES
+    resources:
+        mem_mb=2000 * TRAIN_PROCESSES,
+        runtime=120,
+    params:
+        launcher=TORCHRUN if TRAIN_PROCESSES > 1 else "",
+        flags=flags(config["train"] | {"device": config["device"]}),
+        version=constant(script("train"), "TRAINING_VERSION"),
+        checkpoints=subpath(output.manifest, parent=True),
+    message:
+        "Training with GRPO"
+    # One thread a process: a second one gains little on a small model and loses on a busy machine.
+    shell:
+        "OMP_NUM_THREADS=1 python -u {params.launcher} scripts/train.py {params.flags} --threads=1"
+        " --weights {input.weights} --base {input.base}"
+        " --train {input.train} --validation {input.validation}"
+        " --checkpoints {params.checkpoints}/checkpoints"
+        " --output-manifest {output.manifest} --output-metrics {output.metrics} 2>&1 | tee {log}"

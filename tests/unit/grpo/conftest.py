@@ -1,0 +1,77 @@
+"""A process group of one, and a small Qwen3 with weights that leave no mistake unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from grpo import parallel
+from grpo.checkpoint import save
+from grpo.learner import Learner, UpdateSettings
+from grpo.loss import LossSettings
+from grpo.parallel import Ranks
+from grpo.qwen3 import Qwen3Shape, build_model
+from grpo.weights import expected_shapes, to_megatron
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator[Ranks]:
+    torch.set_num_threads(1)
+    yield parallel.start("cpu")
+    parallel.stop()
+
+
+@pytest.fixture(scope="session")
+def shape() -> Qwen3Shape:
+    return Qwen3Shape(
+        layers=2,
+        hidden=32,
+        heads=4,
+        query_groups=2,
+        head_dim=8,
+        ffn=48,
+        vocabulary=64,
+        rope_base=1e6,
+        norm_epsilon=1e-6,
+        tied_embeddings=True,
+        max_positions=128,
+    )
+
+
+@pytest.fixture(scope="session")
+def tensors(shape: Qwen3Shape) -> dict[str, torch.Tensor]:
+    """Random Hugging Face tensors; the norms are far from 1, so that a swapped one shows."""
+    generator = torch.Generator().manual_seed(1)
+    return {
+        name: torch.rand(size, generator=generator) + 0.5
+        if len(size) == 1
+        else 0.2 * torch.randn(size, generator=generator)
+        for name, size in expected_shapes(shape).items()
+    }
+
+
+@pytest.fixture
+def model(ranks: Ranks, shape: Qwen3Shape, tensors: dict[str, torch.Tensor]) -> torch.nn.Module:
+    model = build_model(shape)
+    model.load_state_dict(to_megatron(tensors, shape), strict=False)
+    return model
+
+
+@pytest.fixture(scope="session")
+def weights(
+    ranks: Ranks, shape: Qwen3Shape, tensors: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A Megatron checkpoint of these tensors."""
+    model = build_model(shape)
+    model.load_state_dict(to_megatron(tensors, shape), strict=False)
+    return save(tmp_path_factory.mktemp("weights"), 0, model)
+
+
+@pytest.fixture
+def make_learner(ranks: Ranks, shape: Qwen3Shape, weights: Path) -> Callable[..., Learner]:
+    def make(**settings: object) -> Learner:
+        return Learner(shape, weights, ranks, UpdateSettings(**{"loss": LossSettings(), "group_size": 4, **settings}))
+
+    return make

@@ -1,0 +1,95 @@
+"""Megatron computes what transformers computes; a wrong RoPE base, head order or epsilon shows."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from common.errors import InputError
+from grpo import parity
+from grpo.hugging_face import read_tensors, write_tensors
+from grpo.parallel import Ranks
+from grpo.qwen3 import Qwen3Shape, build_model, read_shape
+from grpo.weights import to_megatron
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shape: Qwen3Shape, tensors: dict[str, torch.Tensor]) -> Path:
+    """The same weights as a Hugging Face folder."""
+    (tmp_path / "config.json").write_text(
+        json.dumps(
+            {
+                "architectures": ["Qwen3ForCausalLM"],
+                "model_type": "qwen3",
+                "num_hidden_layers": shape.layers,
+                "hidden_size": shape.hidden,
+                "num_attention_heads": shape.heads,
+                "num_key_value_heads": shape.query_groups,
+                "head_dim": shape.head_dim,
+                "intermediate_size": shape.ffn,
+                "vocab_size": shape.vocabulary,
+                "rope_theta": shape.rope_base,
+                "rms_norm_eps": shape.norm_epsilon,
+                "tie_word_embeddings": shape.tied_embeddings,
+                "max_position_embeddings": shape.max_positions,
+            }
+        )
+    )
+    write_tensors(tmp_path, tensors)
+    return tmp_path
+
+
+def edit(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def test_logits_agree(folder: Path, model: torch.nn.Module, shape: Qwen3Shape) -> None:
+    assert read_shape(folder) == shape
+    assert parity.compare(folder, model, shape)["relative_difference"] < 1e-5
+
+
+def test_logits_agree_untied(
+    ranks: Ranks, folder: Path, shape: Qwen3Shape, tensors: dict[str, torch.Tensor]
+) -> None:
+    untied = dataclasses.replace(shape, tied_embeddings=False)
+    more = {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"].flip(0)}
+    write_tensors(folder, more)
+    edit(folder, tie_word_embeddings=False)
+    model = build_model(untied)
+    model.load_state_dict(to_megatron(more, untied), strict=False)
+    assert parity.compare(folder, model, untied)["relative_difference"] < 1e-5
+
+
+@pytest.mark.parametrize("mistake", [{"rope_theta": 1e4}, {"rms_norm_eps": 1e-2}])
+def test_another_rope_base_or_epsilon_is_refused(
+    folder: Path, model: torch.nn.Module, shape: Qwen3Shape, mistake: dict[str, float]
+) -> None:
+    edit(folder, **mistake)
+    with pytest.raises(InputError, match="transformers and Megatron differ"):
+        parity.compare(folder, model, shape)
+
+
+def test_swapped_heads_are_refused(folder: Path, model: torch.nn.Module, shape: Qwen3Shape) -> None:
+    with torch.no_grad():
+        qkv = dict(model.named_parameters())["decoder.layers.0.self_attention.linear_qkv.weight"]
+        qkv.copy_(qkv.roll(shape.head_dim, 0))
+    with pytest.raises(InputError, match="transformers and Megatron differ"):
+        parity.compare(folder, model, shape)
+
+
+def test_another_architecture_or_an_unknown_feature_is_refused(folder: Path) -> None:
+    edit(folder, rope_scaling={"type": "yarn", "factor": 4.0})
+    with pytest.raises(InputError, match="rope_scaling"):
+        read_shape(folder)
+    edit(folder, architectures=["LlamaForCausalLM"])
+    with pytest.raises(InputError, match="only Qwen3ForCausalLM"):
+        read_shape(folder)
+
+
+def test_a_weight_file_cut_short_is_named(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"model\.safetensors: cannot be read"):
+        read_tensors(folder)
