@@ -49,7 +49,8 @@ def resolve(given: Mapping[str, Any], schema: Schema) -> Settings:
     Raises
     ------
     ConfigurationError
-        If a key is unknown, a value has the wrong type or is out of range, or two settings contradict each other.
+        If a key is unknown, a value has the wrong type or is out of range, or two settings contradict
+        each other.
     """
     settings = _filled(_plain(given), schema)
     errors = jsonschema.Draft202012Validator(schema).iter_errors(settings)
@@ -65,15 +66,21 @@ def missing_files(settings: Settings) -> list[str]:
     market, model = settings["market"], settings["base_model"]
     problems = []
     if market["source"] == "csv" and not Path(market["csv"]["path"]).is_file():
-        problems.append(_problem("market.csv.path", market["csv"]["path"], "the path of an existing CSV file"))
+        problems.append(
+            _problem("market.csv.path", market["csv"]["path"], "the path of an existing CSV file")
+        )
     if model["source"] == "folder" and not Path(model["folder"]).is_dir():
-        problems.append(_problem("base_model.folder", model["folder"], "the path of an existing Hugging Face folder"))
+        problems.append(
+            _problem("base_model.folder", model["folder"], "the path of an existing Hugging Face folder")
+        )
     return problems
 
 
 def chosen(section: Mapping[str, Any], alternatives: tuple[str, ...]) -> Settings:
     """A section without the subsections of the sources that it does not use."""
-    return {key: value for key, value in section.items() if key not in alternatives or key == section["source"]}
+    return {
+        key: value for key, value in section.items() if key not in alternatives or key == section["source"]
+    }
 
 
 def flags(section: Mapping[str, Any]) -> str:
@@ -169,7 +176,8 @@ def _unknown(path: list[str], key: str, value: Any, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     place = ".".join(path) or "the configuration"
-    return f"{'.'.join([*path, key])}: unknown key, given {_shown(value)}.{hint} Keys of {place}: {_list(known)}."
+    name = ".".join([*path, key])
+    return f"{name}: unknown key, given {_shown(value)}.{hint} Keys of {place}: {_list(known)}."
 
 
 def _problem(key: str, value: Any, what: str) -> str:
@@ -204,7 +212,9 @@ def _contradictions(settings: Settings) -> list[str]:
     tiny = model["tiny"]
     if model["source"] == "tiny" and tiny["heads"] % tiny["query_groups"]:
         problems.append(
-            _problem("base_model.tiny.query_groups", tiny["query_groups"], f"a divisor of heads ({tiny['heads']})")
+            _problem(
+                "base_model.tiny.query_groups", tiny["query_groups"], f"a divisor of heads ({tiny['heads']})"
+            )
         )
     if 0 < train["decay_iterations"] <= train["warm_up_iterations"]:
         least = f"0, or more than warm_up_iterations ({train['warm_up_iterations']})"
@@ -226,7 +236,12 @@ def allowed(schema: Schema) -> str:
     elif schema.get("type") == "object":
         words = f"a section with the keys {_list(list(schema['properties']))}"
     else:
-        kinds = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
+        kinds = {
+            "string": "text",
+            "integer": "a whole number",
+            "number": "a number",
+            "boolean": "true or false",
+        }
         words = kinds[schema["type"]] + _range(schema)
     return f"{words} ({schema['unit']})" if "unit" in schema else words
 
@@ -248,7 +263,9 @@ def document(schema: Schema) -> str:
         f"| `{'.'.join(path)}` | {allowed(sub)} | {_default(sub)} | {sub['description']} |"
         for path, sub in _keys(schema)
     ]
-    return "\n".join([*_INTRODUCTION, "", "| key | allowed | default | meaning |", "| --- | --- | --- | --- |", *rows, ""])
+    return "\n".join(
+        [*_INTRODUCTION, "", "| key | allowed | default | meaning |", "| --- | --- | --- | --- |", *rows, ""]
+    )
 
 
 def _default(schema: Schema) -> str:
@@ -266,8 +283,9 @@ def _keys(schema: Schema, path: tuple[str, ...] = ()) -> Iterator[tuple[list[str
 _INTRODUCTION = """\
 # Configuration
 
-`snakemake` reads `config/config.yaml`, the demo. `snakemake --configfile FILE` reads that file and nothing else;
-what a file leaves out takes the default below. An unknown key or a value out of range stops the run at once.
+`snakemake` reads `config/config.yaml`, the demo. `snakemake --configfile FILE` reads that file and nothing
+else; what a file leaves out takes the default below. An unknown key or a value out of range stops the run
+at once.
 
 | file | what it runs |
 | --- | --- |
@@ -275,7 +293,8 @@ what a file leaves out takes the default below. An unknown key or a value out of
 | null.yaml | the same on a market with nothing to learn |
 | minimal.yaml | every stage in about a minute, for tests |
 
-Sections have the names of the rules. A change reruns the rules that read it and what follows them, nothing else.
+Sections have the names of the rules. A change reruns the rules that read it and what follows them,
+nothing else.
 This page is made from schema.yaml: `.venv/bin/python rules/configuration.py > config/README.md`.
 """.splitlines()
 

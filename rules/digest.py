@@ -1,4 +1,4 @@
-"""Digest of a script and of the project modules it imports: changes when the program does, not when a comment does."""
+"""Digest of a script and the project modules it imports; an edited comment does not change it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ def code_digest(script: Path) -> str:
     """Digest of a script's meaning.
 
     It covers the script and every module below the script's folder that it imports, directly or not, inside
-    functions too. Comments, formatting and docstrings do not count, except the script's own docstring, which
-    its ``--help`` shows.
+    functions too. Comments, formatting and docstrings do not count.
 
     Parameters
     ----------
@@ -55,7 +54,9 @@ def constant(script: Path, name: str) -> int | str:
         If the script has no such constant.
     """
     for node in _tree(script).body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+        if isinstance(node, ast.Assign) and any(
+            isinstance(t, ast.Name) and t.id == name for t in node.targets
+        ):
             return ast.literal_eval(node.value)
     raise LookupError(f"{script}: no constant {name}")
 

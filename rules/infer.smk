@@ -26,6 +26,7 @@ rule infer:
         "Asking the {wildcards.model} model about every test hour"
     shell:
         "OMP_NUM_THREADS={threads} python -u scripts/infer.py {params.flags} --device={params.device}"
+        " --threads={threads}"
         " --variant {wildcards.model} --model {input.model} --samples {input.samples}"
         " --journal {params.journal}/journal --output-decisions {output.decisions}"
         " --output-summary {output.summary} --output-timing {output.timing} 2>&1 | tee {log}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from megatron.core.models.gpt import GPTModel
 
+from grpo.cpu import megatron_on_cpu
 from grpo.packing import PackedGroups
 
 
@@ -36,9 +39,12 @@ def answer_logits(model: GPTModel, packed: PackedGroups) -> torch.Tensor:
 
     The vocabulary is the widest tensor of a model: prompts get no logits.
     """
-    hidden = hidden_states(model, packed).index_select(0, packed.predicted_by)
     weight = model.shared_embedding_or_output_weight() if model.share_embeddings_and_output_weights else None
-    logits, _ = model.output_layer(hidden[:, None], weight=weight)
+    # One rank's forward asks for no CUDA device; gathering the vocabulary over tensor ranks does.
+    alone = model.config.tensor_model_parallel_size == 1
+    with contextlib.nullcontext() if alone else megatron_on_cpu():
+        hidden = hidden_states(model, packed).index_select(0, packed.predicted_by)
+        logits, _ = model.output_layer(hidden[:, None], weight=weight)
     return logits[:, 0].float()
 
 

@@ -161,8 +161,9 @@ def build_model(shape: Qwen3Shape, tensor: int = 1, dtype: torch.dtype = torch.f
         params_dtype=dtype,
         pipeline_dtype=dtype,
         bf16=dtype is torch.bfloat16,
+        # Megatron marks which tensors are split over ranks where it initialises them, so that is
+        # not skipped though the values are replaced: without the marks the gradient norm is wrong.
         use_cpu_initialization=True,
-        perform_initialization=False,
         attention_softmax_in_fp32=True,
         # Fused kernels need CUDA extensions that neither device's environment has.
         bias_activation_fusion=False,

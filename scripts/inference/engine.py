@@ -1,13 +1,14 @@
 """SGLang's offline engine: prompts as token ids in, answers as token ids out.
 
-Greedy decoding takes the likeliest token. Sampling runs in SGLang's deterministic mode: a token depends on the
-sample's seed and its place in the text, not on what else is in the batch.
+Greedy decoding takes the likeliest token. Sampling runs in SGLang's deterministic mode: a token depends on
+the sample's seed and its place in the text, not on what else is in the batch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import logging
 import math
 import multiprocessing
@@ -17,7 +18,7 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.context import ForkContext
 from pathlib import Path
 from types import TracebackType
@@ -50,7 +51,7 @@ def environment(device: str, threads: int) -> dict[str, str]:
     return shared | {
         "SGLANG_USE_CPU_ENGINE": "1",
         "CUDA_VISIBLE_DEVICES": "",
-        # Two small functions of SGLang would be compiled on the first batch: half a minute, and a C++ compiler.
+        # Otherwise the first batch compiles two small functions: half a minute, and a C++ compiler.
         "TORCHDYNAMO_DISABLE": "1",
     }
 
@@ -111,6 +112,7 @@ class Engine:
         self.model, self.sampling, self.device = model, sampling, device
         self.batch, self.longest = batch, longest
         self._engine: Any = None
+        self._children: list[Any] = []
         self._folder = ""
         self._watchdog = Watchdog(timeout_s, self._sign_of_life, self._stop)
         self._timeout_s = timeout_s
@@ -180,11 +182,16 @@ class Engine:
             raise InputError(f"SGLang refused a prompt: {reason.get('message', reason['type'])}.")
         logprob = math.fsum(entry[0] for entry in about["output_token_logprobs"])
         if not math.isfinite(logprob):
-            raise InputError(f"{self.model.folder}: the model's probabilities are not numbers. Its weights are broken.")
+            raise InputError(
+                f"{self.model.folder}: the model's probabilities are not numbers. Its weights are broken."
+            )
         # Rounded to what float32 carries, so that the last bit of a sum makes no difference.
         return Answer(list(output["output_ids"]), reason["type"], round(logprob, 4))
 
     def _start(self) -> None:
+        # What is imported here lives as long as the program: the collector need not look at it, neither now
+        # nor at the end, and without it children that are forked keep sharing its memory.
+        gc.disable()
         import sglang.srt.entrypoints.engine as sglang_engine
         from sglang.srt.server_args import (
             DETERMINISTIC_ATTENTION_BACKEND_CHOICES,
@@ -200,14 +207,20 @@ class Engine:
                 setattr(sglang_engine, name, child)
         if self.device == "cpu":
             sglang_engine.mp = _Fork()
-        term, interrupt = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+        gc.freeze()
+        gc.enable()
+        on_term = signal.getsignal(signal.SIGTERM)
         self._engine = sglang_engine.Engine(**self._engine_settings())
-        # SGLang would drain its queue on SIGTERM and then kill this process: the program's own handlers stay.
-        self._engine.tokenizer_manager.auto_create_handle_loop()
-        for number, handler in ((signal.SIGTERM, term), (signal.SIGINT, interrupt)):
-            self._engine.loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+        self._children = multiprocessing.active_children()
+        self._engine.loop.run_until_complete(self._listen())
+        # On SIGTERM SGLang would drain its queue and then kill this process; the program's own handler stays.
+        self._engine.loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, on_term)
         self._watchdog.beat()
+
+    async def _listen(self) -> None:
+        """Let SGLang start to receive, which installs its signal handlers; otherwise the first prompt does."""
+        self._engine.tokenizer_manager.auto_create_handle_loop()
 
     def _engine_settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {
@@ -242,7 +255,7 @@ class Engine:
         """Something that changes as tokens arrive, and the process that died, if one did."""
         if self._engine is None:
             return None, None
-        dead = [child for child in _children if not child.is_alive()]
+        dead = [child for child in self._children if not child.is_alive()]
         arrived = self._engine.tokenizer_manager.last_receive_tstamp
         return arrived, f"exit code {dead[0].exitcode}" if dead else None
 
@@ -258,3 +271,45 @@ class Engine:
             child.join(timeout=10)
         shutil.rmtree(self._folder, ignore_errors=True)
         tempfile.tempdir = None
+
+
+class _Fork(ForkContext):
+    """multiprocessing as SGLang is given it on a CPU: children are forked.
+
+    It asks for spawn, because CUDA does not survive a fork. Without CUDA a forked child shares what the
+    parent has imported: each engine starts 15 s earlier and takes half of the memory.
+    """
+
+    def set_start_method(self, method: str | None, force: bool = False) -> None:
+        """Stay with fork."""
+
+
+def _child(parent: int, target: Callable[..., None], *args: Any) -> None:
+    """Run one of SGLang's processes: quiet, gone when its parent is, with this project's random numbers."""
+    from sglang.srt.layers import sampler
+    from sglang.srt.model_loader import weight_utils
+    from sglang.srt.utils import kill_itself_when_parent_died
+
+    kill_itself_when_parent_died()
+    if os.getppid() != parent:  # it died before the line above could tell the system
+        os._exit(1)
+    # Ctrl-C in a terminal, or a cluster's SIGTERM, goes to the whole group; the parent ends its children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.getLogger("sglang").setLevel(logging.ERROR)
+    sampler.multinomial_with_seed = seeded_multinomial
+    weight_utils.tqdm = _no_bar
+    target(*args)
+
+
+def _no_bar(items: Iterable[Any], *_: Any, **__: Any) -> Iterable[Any]:
+    """tqdm without its bar; SGLang has no setting for that."""
+    return items
+
+
+def _socket_folder() -> str:
+    """A new folder for SGLang's sockets, which it leaves behind; temporary files go there until `_stop`."""
+    base = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="infer-", dir=base if len(base) <= SOCKET_FOLDER else "/tmp")
+    tempfile.tempdir = folder
+    return folder

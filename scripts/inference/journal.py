@@ -33,8 +33,8 @@ def settings_of(
 ) -> dict[str, Any]:
     """Everything that determines the answers.
 
-    Batch size, threads and time limits are left out: they change the speed only. The token ids are in, because
-    another version of transformers may read the same tokenizer and template in another way.
+    Batch size, threads and time limits are left out: they change the speed only. The token ids are in,
+    because another version of transformers may read the same tokenizer and template in another way.
     """
     ids = json.dumps([question.prompt_ids for question in questions]).encode()
     return {
@@ -79,7 +79,7 @@ class Answers:
         to the last bit.
         """
         for start in range(0, len(questions), batch):
-            todo = [question for question in questions[start : start + batch] if question.id not in self._rows]
+            todo = [q for q in questions[start : start + batch] if q.id not in self._rows]
             if todo:
                 yield todo
 

@@ -17,8 +17,9 @@ NUMBERS = (
     "max_position_embeddings",
 )  # fmt: skip
 LAYER = (
-    "input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-    "self_attn.o_proj", "self_attn.q_norm", "self_attn.k_norm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
+    "input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj",
+    "self_attn.v_proj", "self_attn.o_proj", "self_attn.q_norm", "self_attn.k_norm", "mlp.gate_proj",
+    "mlp.up_proj", "mlp.down_proj",
 )  # fmt: skip
 
 
@@ -45,17 +46,21 @@ def read_model(folder: Path) -> Model:
         lack a tensor.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder. Run the stage that makes it, or give a Hugging Face folder.")
+        raise InputError(
+            f"{folder}: no such folder. Run the stage that makes it, or give a Hugging Face folder."
+        )
     config = read_json(folder / "config.json")
     architectures = config.get("architectures")
     if architectures != [ARCHITECTURE]:
         raise InputError(
-            f"{folder / 'config.json'}: architectures is {architectures}, but only {ARCHITECTURE} is supported. "
+            f"{folder / 'config.json'}: architectures is {architectures}, only {ARCHITECTURE} is supported. "
             "Give a Qwen3 folder (dense, text)."
         )
     for key in NUMBERS:
         if not isinstance(config.get(key), int) or config[key] < 1:
-            raise InputError(f"{folder / 'config.json'}: {key} is {config.get(key)}, not a positive whole number.")
+            raise InputError(
+                f"{folder / 'config.json'}: {key} is {config.get(key)}, not a positive whole number."
+            )
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: no tokenizer.json. Give a complete Hugging Face folder.")
     _check_weights(folder, config)

@@ -72,7 +72,9 @@ def _problem(row: dict[str, Any]) -> str | None:
     if not isinstance(messages, list) or not messages:
         return "prompt is not a list of chat messages"
     for message in messages:
-        if not isinstance(message, dict) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
+        if not isinstance(message, dict) or not all(
+            isinstance(message.get(k), str) for k in ("role", "content")
+        ):
             return "a chat message of prompt has no role and content"
     if not isinstance(metadata, dict):
         return "metadata is missing"
@@ -103,17 +105,19 @@ def ask(
     for number, row in enumerate(samples):
         where = f"{path}, line {number + 1}"
         try:
-            text = str(tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True))
+            text = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
         except Exception as error:  # templates raise what they like
             raise InputError(f"{where}: {model.folder}'s chat template refuses it ({error}).") from None
         # The template has written every special token that belongs there.
         ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         if not ids or max(ids) >= model.vocabulary:
-            raise InputError(f"{where}: the tokenizer of {model.folder} gives ids that its model does not have.")
+            raise InputError(
+                f"{where}: the tokenizer of {model.folder} gives ids that its model does not have."
+            )
         if len(ids) + room > model.context:
             raise InputError(
-                f"{where}: a prompt of {len(ids)} tokens and an answer of up to {room} do not fit the model's "
-                f"context of {model.context}. Lower max_new_tokens, or use shorter prompts."
+                f"{where}: a prompt of {len(ids)} tokens and an answer of up to {room} do not fit the "
+                f"model's context of {model.context}. Lower max_new_tokens, or use shorter prompts."
             )
         digest = hashlib.sha256(text.encode()).hexdigest()
         questions.append(Question(number, row["metadata"]["id"], row["metadata"]["timestamp"], ids, digest))

@@ -50,9 +50,13 @@ class Sampling:
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"--top-k {self.top_k}: give at least 1, or leave it out for all tokens.")
         if not self.greedy and self.seed is None:
-            raise InputError("--seed is missing: sampling (temperature above 0) is repeatable with a seed only.")
+            raise InputError(
+                "--seed is missing: sampling (temperature above 0) is repeatable with a seed only."
+            )
         if self.seed is not None and not 0 <= self.seed <= SEEDS - samples:
-            raise InputError(f"--seed {self.seed}: give 0 to {SEEDS - samples} (one is added for each sample).")
+            raise InputError(
+                f"--seed {self.seed}: give 0 to {SEEDS - samples} (one is added for each sample)."
+            )
 
     def seed_of(self, number: int) -> int | None:
         """Seed of the sample with this running number; greedy needs none."""
@@ -74,8 +78,8 @@ class Sampling:
 def seeded_multinomial(weights: torch.Tensor, seed: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     """Draw one column a row, by its weight, from random numbers that depend on (seed, position, column) only.
 
-    Stands in for SGLang 0.5.6's function of the same signature, whose hash is linear: the noises of two tokens
-    differ by a constant XOR, so that a token of probability 0.7 against 0.3 is drawn half of the time.
+    Stands in for SGLang 0.5.6's function of the same signature, whose hash is linear: the noises of two
+    tokens differ by a constant XOR, and a token of probability 0.7 against 0.3 is drawn half of the time.
     Here the noise is Gumbel's, -log(-log u), and u is MurmurHash3 (Appleby, 32 bits) of the four words
     (seed low, seed high, position, column), the repair that SGLang itself made after 0.5.6.
 

@@ -1,4 +1,4 @@
-"""Import-only stand-in for torchvision; see sgl_kernel. SGLang 0.5.6 imports it in the settings of image models."""
+"""Import-only stand-in for torchvision; see sgl_kernel. SGLang 0.5.6 imports it for image models only."""
 
 from sgl_kernel import refuse_on_cuda
 

@@ -1,0 +1,58 @@
+# `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+# Elsewhere pip would take torch's CUDA build, 3 GB more; it runs too, and is taken where this is out of reach.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+BIN := .venv/bin
+# Named by the content of envs/: a changed pin makes a new environment, a touched file does not.
+ENVS := $(sort $(wildcard envs/*.txt))
+READY := .venv/ready-$(shell cat $(ENVS) | sha256sum | cut -c1-16)
+# SGLang asks for CUDA packages that a CPU has no use for; its own files list what it really imports.
+NODEPS := $(wildcard envs/*-nodeps.txt)
+PACKAGES := $(filter-out envs/constraints.txt %-cuda.txt $(NODEPS),$(ENVS))
+
+.PHONY: help deck test test-long lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "make deck CONFIG=config/null.yaml runs another configuration."
+
+deck: $(READY) ## results/<run>/leverage-<L>/deck.pptx: the demo from market bars to slides, about 5 minutes
+	@$(BIN)/snakemake --cores all $(if $(CONFIG),--configfile $(CONFIG))
+
+test: $(READY) ## unit tests, and the whole workflow at minimal size, up to 12 minutes
+	@$(BIN)/python -m pytest -m "not long and not gpu" $(ARGS)
+
+test-long: $(READY) ## the long tests: the whole demo and more, up to 2 hours (ARGS="-k words" for some)
+	@$(BIN)/python -m pytest -m long $(ARGS)
+
+lint: $(READY) ## ruff, snakefmt and snakemake --lint, changing nothing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/snakefmt --check Snakefile rules
+	@$(BIN)/snakemake --lint
+
+clean: ## remove the environment and caches; results/ and Snakemake's records of them stay
+	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './results/*' -prune -exec rm -rf {} +
+
+# pip's own words go to .venv/install.log; on the terminal there is a line now and then.
+$(READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 is needed: '$(PYTHON)' is not there or is another version. Install it (Debian 12: apt-get install python3.11 python3.11-venv), or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python's venv module is missing. Install it (Debian 12: apt-get install python3.11-venv)." >&2; exit 1; }
+	@echo "Setting up .venv: installing about $$(grep -c == envs/constraints.txt) packages (3 GB), about 3 minutes, once"
+	@$(PYTHON) -m venv --clear .venv
+	@index=$$($(BIN)/python -c "import urllib.request as u; u.urlopen('$(TORCH_INDEX)/torch/', timeout=5)" 2>/dev/null && echo --extra-index-url $(TORCH_INDEX) || true); \
+	 pip() { PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --no-input --progress-bar off "$$@" 2>&1 | tee -a .venv/install.log | \
+	   awk '/^ *Collecting /{if (++n % 20 == 0) {print "  " n " packages found"; fflush()}} /^Installing collected/{print "  unpacking"; fflush()}'; }; \
+	 { pip $(addprefix -r ,$(PACKAGES)) $$index && $(if $(NODEPS),pip --no-deps $(addprefix -r ,$(NODEPS)),true); } || \
+	  { tail -n 5 .venv/install.log >&2; echo "Installing failed; all that pip said is in .venv/install.log. Mend the cause and type the same command again." >&2; exit 1; }
+	@touch $@
+	@echo "Set up."

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from digest import code_digest, constant, imported_files
+
+MODULE = '''"""Accounting."""
+
+def grow(equity, move):
+    """New equity."""
+    return equity * (1 + move)  # compounding
+'''
+
+
+def project(folder: Path) -> Path:
+    """A script that imports a module inside a function, and one module nobody imports."""
+    files = {
+        "simulate.py": '"""Simulate."""\nfrom common.errors import run\n\n\ndef main():\n'
+        "    import trading.accounting as book\n    return book.grow(1, 2)\n",
+        "common/__init__.py": "",
+        "common/errors.py": "def run(main):\n    main()\n",
+        "trading/__init__.py": "",
+        "trading/accounting.py": MODULE,
+        "trading/unused.py": "X = 1\n",
+    }
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder / "simulate.py"
+
+
+def digest_with(tmp_path: Path, name: str, text: str) -> str:
+    """Digest of a fresh project in which one file has another text."""
+    folder = tmp_path / f"project{len(list(tmp_path.iterdir()))}"
+    script = project(folder)
+    (folder / name).write_text(text)
+    return code_digest(script)
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> str:
+    return code_digest(project(tmp_path / "original"))
+
+
+def test_the_place_of_the_project_does_not_count(tmp_path: Path, original: str) -> None:
+    assert digest_with(tmp_path, "trading/accounting.py", MODULE) == original
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# compounding", "# each bar's return compounds"),
+        ("  # compounding", ""),
+        ('"""New equity."""', '"""Equity after the move."""'),
+        ('    """New equity."""\n', ""),
+        ('"""Accounting."""\n', ""),
+        ("equity * (1 + move)", "(equity\n        * (1+move))"),
+        ("\n\ndef", "\n\n\n\ndef"),
+    ],
+)
+def test_comments_docstrings_and_formatting_do_not_count(
+    tmp_path: Path, original: str, old: str, new: str
+) -> None:
+    assert old in MODULE
+    assert digest_with(tmp_path, "trading/accounting.py", MODULE.replace(old, new)) == original
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("1 + move", "1 - move"), ("1 + move", "1.0 + move"), ("grow", "change"), ("equity,", "e,")],
+)
+def test_a_changed_line_in_an_imported_module_counts(
+    tmp_path: Path, original: str, old: str, new: str
+) -> None:
+    assert digest_with(tmp_path, "trading/accounting.py", MODULE.replace(old, new)) != original
+
+
+def test_packages_on_the_way_count(tmp_path: Path, original: str) -> None:
+    assert digest_with(tmp_path, "trading/__init__.py", "import os\n") != original
+
+
+def test_modules_that_are_not_imported_do_not_count(tmp_path: Path, original: str) -> None:
+    assert digest_with(tmp_path, "trading/unused.py", "X = 2\n") == original
+
+
+def test_a_module_that_does_not_parse_counts_by_its_text(tmp_path: Path, original: str) -> None:
+    one = digest_with(tmp_path, "trading/accounting.py", "def grow(:\n")
+    two = digest_with(tmp_path, "trading/accounting.py", "def grow(::\n")
+    assert len({original, one, two}) == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import trading.accounting",
+        "import os, trading.accounting as book",
+        "from trading import accounting",
+        "from trading.accounting import grow",
+        "if True:\n    from trading import accounting",
+    ],
+)
+def test_every_way_of_importing_is_seen(tmp_path: Path, line: str) -> None:
+    script = project(tmp_path)
+    script.write_text(line + "\n")
+    found = {path.relative_to(tmp_path).as_posix() for path in imported_files(script)}
+    assert found == {"simulate.py", "trading/__init__.py", "trading/accounting.py"}
+
+
+def test_imports_of_imports_and_relative_ones_are_followed(tmp_path: Path) -> None:
+    script = project(tmp_path)
+    script.write_text("import trading.accounting\n")
+    (tmp_path / "trading/accounting.py").write_text("from . import unused\nfrom .unused import X\n")
+    (tmp_path / "trading/unused.py").write_text("from trading import accounting\n")  # a circle ends
+    found = {path.name for path in imported_files(script)}
+    assert found == {"simulate.py", "__init__.py", "accounting.py", "unused.py"}
+
+
+def test_a_constant_is_read_without_running_the_script(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("import no_such_module\nTRAINING_VERSION = 3\n")
+    assert constant(script, "TRAINING_VERSION") == 3
+    with pytest.raises(LookupError, match="no constant OTHER"):
+        constant(script, "OTHER")

@@ -1,0 +1,91 @@
+"""Run under torchrun by test_parallel.py: twenty iterations on recorded rollouts, losses and gradients to a file."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tensor", type=int, default=1)
+    parser.add_argument("--data", type=int, default=1)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--recorded", type=Path, required=True, help="made if it is not there")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--not-finalised", action="store_true", help="control: a bare gradient sum over data ranks")
+    parser.add_argument("--delay-rank", type=int, help="control: this rank sleeps in every iteration")
+    args = parser.parse_args()
+
+    from grpo import learner as learner_module
+    from grpo import loop as loop_module
+    from grpo import parallel
+    from grpo.learner import Learner, UpdateSettings, gathered, select_groups
+    from grpo.loop import Loop, own_places
+    from grpo.loss import LossSettings
+    from parallel_task import GROUP, ITERATIONS, PROMPTS, SHAPE, UPDATES, settings, task
+
+    torch.set_num_threads(1)
+    ranks = parallel.start("cpu", args.tensor, args.data)
+    if args.not_finalised:
+
+        def bare(models: list, num_tokens: torch.Tensor) -> None:
+            models[0].finish_grad_sync()
+            dist.all_reduce(num_tokens, group=learner_module.parallel_state.get_data_parallel_group())
+            models[0].scale_gradients(1.0 / num_tokens)
+
+        learner_module.finalize_model_grads = bare
+    learner = Learner(SHAPE, args.weights, ranks, UpdateSettings(LossSettings(), GROUP, UPDATES))
+    loop = Loop(learner, task(ranks.rank == args.delay_rank), settings(), args.output.parent / "unused")
+
+    # Every rank has the recorded batch; it takes the places that would be its own.
+    recorded = torch.load(args.recorded, weights_only=False) if args.recorded.exists() else []
+    record = not recorded
+    if record and ranks.tensor * ranks.data > 1:
+        raise SystemExit("record with one process")
+    sample = loop._sample
+
+    def replay(iteration: int) -> tuple:
+        if record:
+            recorded.append(sample(iteration))
+            return recorded[-1]
+        numbers, rollouts = recorded[iteration - 1]
+        own = own_places(PROMPTS, UPDATES, ranks.data_rank, ranks.data)
+        parts = [select_groups(rollouts, place, place + 1, GROUP)[0] for place in own]
+        joined = replace(
+            parts[0],
+            prompts=[p for part in parts for p in part.prompts],
+            **{
+                name: torch.cat([getattr(part, name) for part in parts])
+                for name in ("tokens", "lengths", "logprobs", "entropies", "truncated")
+            },
+        )
+        return [numbers[place] for place in own], joined
+
+    loop._sample = replay
+    gradients: list[dict[str, torch.Tensor]] = []
+    step = learner.optimizer.step
+
+    def watched_step() -> tuple:
+        gradients.append(
+            {name: gathered(name, p, p.main_grad).clone() for name, p in learner.model.named_parameters()}
+        )
+        return step()
+
+    learner.optimizer.step = watched_step
+    assert loop_module.Loop.iterate  # the loop itself is not replaced
+    lines: list[str] = []
+    rows = [loop.iterate(iteration, lines.append) for iteration in range(1, ITERATIONS + 1)]
+    if ranks.first:
+        if record:
+            torch.save(recorded, args.recorded)
+        torch.save({"rows": rows, "gradients": gradients, "lines": lines}, args.output)
+    parallel.stop()
+
+
+if __name__ == "__main__":
+    main()

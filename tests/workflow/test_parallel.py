@@ -1,0 +1,112 @@
+"""Tensor and data ranks under torchrun on gloo follow the single process, fed the same rollouts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+SCRIPTS = HERE.parents[1] / "scripts"
+
+pytestmark = pytest.mark.slow
+
+MAKE_WEIGHTS = """
+import sys, torch
+from pathlib import Path
+from grpo import parallel
+from grpo.checkpoint import save
+from grpo.qwen3 import build_model
+from grpo.weights import expected_shapes, to_megatron
+from parallel_task import SHAPE
+
+def main():
+    parallel.start("cpu")
+    g = torch.Generator().manual_seed(1)
+    tensors = {n: torch.rand(s, generator=g) + 0.5 if len(s) == 1 else 0.2 * torch.randn(s, generator=g)
+               for n, s in expected_shapes(SHAPE).items()}
+    model = build_model(SHAPE)
+    model.load_state_dict(to_megatron(tensors, SHAPE), strict=False)
+    save(Path(sys.argv[1]), 0, model)
+    parallel.stop()
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def launch(processes: int, *args: object) -> None:
+    starter = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *(starter if processes > 1 else []), str(HERE / "parallel_driver.py")]
+        + [str(a) for a in args],
+        env={**os.environ, "PYTHONPATH": f"{SCRIPTS}:{HERE}", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory):  # noqa: ANN201
+    folder = tmp_path_factory.mktemp("parallel")
+    script = folder / "make_weights.py"
+    script.write_text(MAKE_WEIGHTS)
+    subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), str(folder / "weights")],
+        env={**os.environ, "PYTHONPATH": f"{SCRIPTS}:{HERE}"},
+        check=True,
+        capture_output=True,
+    )
+
+    def go(name: str, processes: int, *more: object) -> dict:
+        output = folder / f"{name}.pt"
+        common = ["--weights", folder / "weights/iter_0000000", "--recorded", folder / "recorded.pt"]
+        launch(processes, *common, "--output", output, *more)
+        return torch.load(output, weights_only=False)
+
+    return go
+
+
+@pytest.fixture(scope="module")
+def single(run) -> dict:  # noqa: ANN001
+    return run("single", 1)
+
+
+def worst_gradient(a: dict, b: dict) -> float:
+    """Largest difference over all steps and parameters, as a share of that parameter's largest gradient."""
+    return max(
+        float((x[name] - y[name]).abs().max() / x[name].abs().max().clamp(min=1e-12))
+        for x, y in zip(a["gradients"], b["gradients"], strict=True)
+        for name in x
+    )
+
+
+def worst_loss(a: dict, b: dict) -> float:
+    return max(
+        abs(x[name] - y[name]) for x, y in zip(a["rows"], b["rows"], strict=True) for name in ("loss", "update_loss", "grad_norm")
+    )
+
+
+@pytest.mark.parametrize("axis", ["tensor", "data"])
+def test_two_ranks_follow_one(run, single: dict, axis: str) -> None:  # noqa: ANN001
+    two = run(axis, 2, f"--{axis}", 2)
+    assert len(two["gradients"]) == 40
+    assert worst_loss(single, two) < 1e-4
+    assert worst_gradient(single, two) < 1e-4
+
+
+def test_without_finalised_gradients_they_do_not(run, single: dict) -> None:  # noqa: ANN001
+    control = run("control", 2, "--tensor", 2, "--not-finalised")
+    assert worst_gradient(single, control) > 1e-2
+
+
+def test_a_delayed_rank_is_reported_as_a_straggler(run, single: dict) -> None:  # noqa: ANN001
+    delayed = run("delayed", 2, "--data", 2, "--delay-rank", 1)
+    assert sum("straggler" in line for line in delayed["lines"]) >= 15
+    assert len(single["lines"]) == 0
