@@ -23,6 +23,7 @@ help: ## list the targets
 	@echo "make deck CONFIG=config/null.yaml runs another configuration."
 
 deck: $(READY) ## results/<run>/leverage-<L>/deck.pptx: the demo from market bars to slides, about 5 minutes
+	@$(if $(CONFIG),test -f $(CONFIG) || { echo "CONFIG=$(CONFIG): no such file." >&2; exit 1; })
 	@$(BIN)/snakemake --cores all $(if $(CONFIG),--configfile $(CONFIG))
 
 test: $(READY) ## unit tests, and the whole workflow at minimal size, up to 12 minutes

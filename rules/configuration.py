@@ -20,6 +20,8 @@ import yaml
 Schema = Mapping[str, Any]
 Settings = dict[str, Any]
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
 
 class ConfigurationError(ValueError):
     """A configuration that cannot be used.
@@ -136,8 +138,8 @@ def _filled(given: Any, schema: Schema) -> Any:
     """`given` with the defaults of `schema`, in the schema's order; an empty section counts as none."""
     if schema.get("type") == "array" and isinstance(given, list):
         return [_filled(item, schema["items"]) for item in given]
-    if schema.get("type") in ("integer", "number") or "anyOf" in schema:
-        return _number(given)
+    if isinstance(given, str):
+        return _meant(given, schema)
     if schema.get("type") != "object":
         return given
     given = {} if given is None else given
@@ -152,11 +154,21 @@ def _filled(given: Any, schema: Schema) -> Any:
     return filled | {key: value for key, value in given.items() if key not in filled}
 
 
-def _number(value: Any) -> Any:
-    """YAML 1.1 takes 1e-3 for text, because it has no point."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
-        return _plain(float(value))
-    return value
+def _meant(given: str, schema: Schema) -> Any:
+    """The value that a text stands for where no text is wanted.
+
+    Snakemake hands on all values below a section that ``--config`` sets as text, and YAML 1.1 takes 1e-3 for
+    text, because it has no point.
+    """
+    kinds = schema.get("type", "number")
+    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
+    if "null" in kinds and given == "null":
+        return None
+    if "boolean" in kinds and given in ("true", "false"):
+        return given == "true"
+    if kinds & {"integer", "number"} and _NUMBER.fullmatch(given):
+        return int(given) if given.lstrip("+-").isdigit() else _plain(float(given))
+    return given
 
 
 def _problems(error: jsonschema.ValidationError) -> list[str]:

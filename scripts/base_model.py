@@ -53,7 +53,13 @@ def main() -> None:
         files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
         write_json(
             folder / "model.json",
-            {"name": args.name, "source": args.source, **details, "files": files, **record(args, {}, PACKAGES)},
+            {
+                "name": args.name,
+                "source": args.source,
+                **details,
+                "files": files,
+                **record(args, {}, PACKAGES),
+            },
         )
     print(f"{args.output}: {args.name}, {details['weights']:,} weights")
 
@@ -61,7 +67,6 @@ def main() -> None:
 def build_tiny(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Build the tiny model and warm it up on true reasons with coin-flip decisions."""
     import torch
-
     from grpo import tiny_qwen3
     from trading.answers import BUY, SELL
     from trading.prompts import COMPACT_WORDS, compact_answer, random_compact_prompt
@@ -93,7 +98,10 @@ def build_tiny(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     model = tiny_qwen3.build_model(settings, tokenizer)
     loss = tiny_qwen3.warm_up(model, tokenizer, examples, settings)
     tiny_qwen3.save(folder, model, tokenizer)
-    return {"weights": sum(p.numel() for p in model.parameters()), "warm_up_loss": loss if loss == loss else None}
+    return {
+        "weights": sum(p.numel() for p in model.parameters()),
+        "warm_up_loss": loss if loss == loss else None,
+    }
 
 
 def take_folder(args: argparse.Namespace, folder: Path) -> dict[str, object]:
@@ -104,7 +112,9 @@ def take_folder(args: argparse.Namespace, folder: Path) -> dict[str, object]:
 
     source = args.folder
     if source is None or not source.is_dir():
-        raise InputError(f"base_model: folder {source} is not there. Set base_model.folder to a Hugging Face folder.")
+        raise InputError(
+            f"base_model: folder {source} is not there. Set base_model.folder to a Hugging Face folder."
+        )
     shape = read_shape(source)
     tensors = read_tensors(source, meta=True)
     check_tensors(tensors, shape, str(source))
@@ -127,7 +137,9 @@ def check_tokenizer(folder: Path, vocabulary: int) -> None:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder}: the tokenizer cannot be read ({reason}). Download the model again.") from None
+        raise InputError(
+            f"{folder}: the tokenizer cannot be read ({reason}). Download the model again."
+        ) from None
     if not tokenizer.chat_template:
         raise InputError(f"{folder}: the tokenizer has no chat template. Use an instruct or thinking Qwen3.")
     if len(tokenizer) > vocabulary:

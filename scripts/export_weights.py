@@ -33,7 +33,6 @@ def main() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     warnings.filterwarnings("ignore")
     import torch
-
     from grpo import checkpoint, parallel, parity
     from grpo.hugging_face import read_tensors, stored_dtype, write_tensors
     from grpo.qwen3 import build_model, read_shape
@@ -60,7 +59,9 @@ def main() -> None:
     sums = {"base": checksum(base), "trained": checksum(tensors)}
     changed = sum(not torch.equal(tensors[name], base[name]) for name in tensors)
     if sums["base"] == sums["trained"]:
-        raise InputError(f"{path}: the trained weights equal the base model's. Train with a learning rate above 0.")
+        raise InputError(
+            f"{path}: the trained weights equal the base model's. Train with a learning rate above 0."
+        )
 
     with written_whole(args.output) as folder:
         folder.mkdir()
@@ -90,7 +91,9 @@ def main() -> None:
         args.output_parity,
         {
             "logits": result,
-            "round_trip_bit_equal": all(torch.equal(again[name].to(t.dtype), t) for name, t in megatron.items()),
+            "round_trip_bit_equal": all(
+                torch.equal(again[name].to(t.dtype), t) for name, t in megatron.items()
+            ),
             "weights_sha256": sums,
             "tensors": len(tensors),
             "tensors_changed_by_training": changed,

@@ -19,7 +19,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", type=Path, required=True, help="Hugging Face folder")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the Megatron checkpoint to make")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder of the Megatron checkpoint to make"
+    )
     return parser.parse_args()
 
 
@@ -29,7 +31,6 @@ def main() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     warnings.filterwarnings("ignore")
     import torch
-
     from grpo import checkpoint, parallel, parity
     from grpo.hugging_face import read_tensors
     from grpo.qwen3 import build_model, read_shape

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from common.errors import InputError, run
 from common.files import read_json, write_json
 from common.provenance import record

@@ -14,7 +14,8 @@ from common.lease import lease
 from common.provenance import record
 
 if TYPE_CHECKING:
-    from grpo.loop import Judge, LoopSettings, Task
+    from grpo.loop import LoopSettings
+    from grpo.task import Judge, Task
 
 PACKAGES = ("torch", "megatron-core", "transformers", "tokenizers")
 
@@ -24,7 +25,7 @@ TRAINING_VERSION = 1
 # Settings that decide how long, how it is watched and what is kept, but not what a checkpoint holds.
 NOT_IN_KEY = frozenset(
     {"iterations", "save_every", "keep", "validate_every", "show_rollouts_every", "straggler_ratio"}
-    | {"tensorboard", "device"}
+    | {"tensorboard"}
 )
 
 
@@ -32,11 +33,17 @@ def arguments() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     files = parser.add_argument_group("files")
-    files.add_argument("--weights", type=Path, required=True, help="folder of the imported Megatron checkpoint")
-    files.add_argument("--base", type=Path, required=True, help="Hugging Face folder it came from (tokenizer)")
+    files.add_argument(
+        "--weights", type=Path, required=True, help="folder of the imported Megatron checkpoint"
+    )
+    files.add_argument(
+        "--base", type=Path, required=True, help="Hugging Face folder it came from (tokenizer)"
+    )
     files.add_argument("--train", type=Path, required=True, help="training samples")
     files.add_argument("--validation", type=Path, required=True, help="validation samples, may be empty")
-    files.add_argument("--checkpoints", type=Path, required=True, help="folder; each training gets its own below")
+    files.add_argument(
+        "--checkpoints", type=Path, required=True, help="folder; each training gets its own below"
+    )
     files.add_argument("--output-manifest", type=Path, required=True)
     files.add_argument("--output-metrics", type=Path, required=True)
     parser.add_argument("--engine", choices=["megatron"], default="megatron")
@@ -54,7 +61,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-new-tokens", type=int, required=True)
     parser.add_argument("--learning-rate", type=float, required=True)
     parser.add_argument("--warm-up-iterations", type=int, default=0)
-    parser.add_argument("--decay-iterations", type=int, default=0, help="iteration at which the rate is 0; 0: constant")
+    parser.add_argument(
+        "--decay-iterations", type=int, default=0, help="iteration at which the rate is 0; 0: constant"
+    )
     parser.add_argument("--clip-low", type=float, default=0.2)
     parser.add_argument("--clip-high", type=float, default=0.28)
     parser.add_argument("--kl-beta", type=float, default=0.04)
@@ -87,12 +96,12 @@ def main() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # Megatron forks to write checkpoints
     warnings.filterwarnings("ignore")
     import torch
-
     from common.journal import Journal
     from grpo import checkpoint, parallel
     from grpo.learner import Learner, UpdateSettings
-    from grpo.loop import Loop, merged_metrics
+    from grpo.loop import Loop
     from grpo.loss import LossSettings
+    from grpo.metrics import merged_metrics
     from grpo.qwen3 import read_shape
     from grpo.weights import checksum
 
@@ -101,7 +110,9 @@ def main() -> None:
     shape = read_shape(args.base)
     imported = read_json(args.weights / "parity.json")
     if imported["shape"] != shape.as_dict() or imported["inputs"]["base"] != sha256(args.base):
-        raise InputError(f"{args.weights}: was not imported from {args.base} as it is now. Run import_weights again.")
+        raise InputError(
+            f"{args.weights}: was not imported from {args.base} as it is now. Run import_weights again."
+        )
     settings = loop_settings(args)
     key = checkpoint.key_of(determinants(args, imported["weights_sha256"]))
     folder = args.checkpoints / key
@@ -173,7 +184,9 @@ def check(args: argparse.Namespace) -> None:
             "(updates_per_iteration x data, x 2 with balance_directions), so that every minibatch of every rank is equal."
         )
     if args.group_size < 2:
-        raise InputError(f"train: group_size ({args.group_size}) must be at least 2: advantages compare answers.")
+        raise InputError(
+            f"train: group_size ({args.group_size}) must be at least 2: advantages compare answers."
+        )
 
 
 def loop_settings(args: argparse.Namespace) -> LoopSettings:
@@ -182,12 +195,16 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
 
     from grpo.loop import LoopSettings
 
-    return LoopSettings(**{field.name: getattr(args, field.name) for field in dataclasses.fields(LoopSettings)})
+    return LoopSettings(
+        **{field.name: getattr(args, field.name) for field in dataclasses.fields(LoopSettings)}
+    )
 
 
 def determinants(args: argparse.Namespace, weights_sha256: str) -> dict[str, Any]:
     """Everything that decides what a checkpoint of this training holds, except how far it went."""
-    settings = {name: value for name, value in record(args, {})["parameters"].items() if name not in NOT_IN_KEY}
+    settings = {
+        name: value for name, value in record(args, {})["parameters"].items() if name not in NOT_IN_KEY
+    }
     return {
         "version": TRAINING_VERSION,
         "settings": settings,
@@ -198,12 +215,14 @@ def determinants(args: argparse.Namespace, weights_sha256: str) -> dict[str, Any
 
 
 def build_task(
-    args: argparse.Namespace, samples: list[dict[str, Any]], validation: list[dict[str, Any]], max_positions: int
+    args: argparse.Namespace,
+    samples: list[dict[str, Any]],
+    validation: list[dict[str, Any]],
+    max_positions: int,
 ) -> Task:
     """Prompts, judges and strata: the one place where the market meets the loop."""
+    from grpo.task import Task
     from transformers import AutoTokenizer
-
-    from grpo.loop import Task
 
     tokenizer = AutoTokenizer.from_pretrained(args.base, local_files_only=True)
 
@@ -237,7 +256,7 @@ def build_task(
 
 def judge_of(samples: list[dict[str, Any]], args: argparse.Namespace) -> Judge:
     """The study's reward as the loop's judge."""
-    from grpo.loop import Judgement
+    from grpo.task import Judgement
     from trading.answers import BUY, HOLD, parse_answer
     from trading.reward import reward
 

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as torch_dcp
-from torch.distributed.checkpoint.api import CheckpointException  # a BaseException
-
 from common.errors import InputError
 from common.files import dump, written_whole
+from torch.distributed.checkpoint.api import CheckpointException  # a BaseException
+
 from grpo.cpu import megatron_on_cpu
 
 TRACKER = "latest_checkpointed_iteration.txt"  # Megatron's name for it
@@ -50,7 +50,9 @@ def iterations_in(root: Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def save(root: Path, iteration: int, model: Any, optimizer: Any = None, common: dict[str, Any] | None = None) -> Path:
+def save(
+    root: Path, iteration: int, model: Any, optimizer: Any = None, common: dict[str, Any] | None = None
+) -> Path:
     """Write a checkpoint; every rank calls it.
 
     Parameters

@@ -10,50 +10,27 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from megatron.core import parallel_state
-
 from common.errors import InputError
 from common.journal import Journal
 from common.progress import Progress
+from megatron.core import parallel_state
+
 from grpo import checkpoint
 from grpo.advantages import flat_groups, group_advantages
 from grpo.learner import Learner
 from grpo.loss import token_losses
+from grpo.metrics import describe, show_rollouts
 from grpo.rollout import Rollouts, Sampler, draw_uniforms
 from grpo.schedule import batch_of, learning_rate, random_generator
 from grpo.stability import SpikeDetector, slowest_over_median
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What a judge says of one answer: its reward, and shares to average ("buy": 1.0, "invalid": 0.0)."""
-
-    reward: float
-    shares: dict[str, float]
-
-
-# Number of the prompt, text of the answer, whether it was cut by the token limit.
-Judge = Callable[[int, str, bool], Judgement]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is learned: prompts, who judges the answers, and how to read them."""
-
-    prompts: Sequence[torch.Tensor]
-    strata: Sequence[Sequence[int]]
-    judge: Judge
-    decode: Callable[[list[list[int]]], list[str]]
-    stop: int
-    validation_prompts: Sequence[torch.Tensor] = ()
-    validation_judge: Judge | None = None
+from grpo.task import Judgement, Task
 
 
 @dataclass(frozen=True)
@@ -130,7 +107,9 @@ class Loop:
         if done and self.ranks.first:
             log(f"resuming after iteration {done}")
         progress = Progress(settings.iterations, "iteration", done=done)
-        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        previous = {
+            number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         try:
             for iteration in range(done + 1, settings.iterations + 1):
                 row = self.iterate(iteration, log)
@@ -184,7 +163,11 @@ class Loop:
         slowest = self._slowest_over_median(own_seconds)
         if slowest > settings.straggler_ratio and self.ranks.first:
             log(f"iteration {iteration}: straggler, the slowest rank took {slowest:.2f} x the median's time")
-        if settings.show_rollouts_every and iteration % settings.show_rollouts_every == 0 and self.ranks.first:
+        if (
+            settings.show_rollouts_every
+            and iteration % settings.show_rollouts_every == 0
+            and self.ranks.first
+        ):
             show_rollouts(iteration, texts, judgements, settings.group_size, log)
         seconds = time.perf_counter() - start
         tokens = before.pop("tokens")
@@ -226,7 +209,9 @@ class Loop:
         settings, ranks = self.settings, self.ranks
         batch = batch_of(iteration, self.task.strata, settings.prompts_per_iteration, settings.seed)
         uniforms = draw_uniforms(
-            random_generator(settings.seed, 2, iteration), len(batch) * settings.group_size, settings.max_new_tokens
+            random_generator(settings.seed, 2, iteration),
+            len(batch) * settings.group_size,
+            settings.max_new_tokens,
         ).view(len(batch), settings.group_size, -1)
         own = own_places(len(batch), self.learner.settings.updates, ranks.data_rank, ranks.data)
         numbers = [batch[place] for place in own]
@@ -263,7 +248,12 @@ class Loop:
         """Mean loss, KL and entropy of the batch under the policy that sampled it, over all ranks."""
         of_answer = torch.repeat_interleave(advantages, rollouts.lengths)
         loss, parts = token_losses(
-            rollouts.logprobs, rollouts.entropies, rollouts.logprobs, reference, of_answer, self.learner.settings.loss
+            rollouts.logprobs,
+            rollouts.entropies,
+            rollouts.logprobs,
+            reference,
+            of_answer,
+            self.learner.settings.loss,
         )
         sums = self.learner.sum_over_data(
             {
@@ -308,7 +298,9 @@ class Loop:
                 f"{self.folder}. Lower train.learning_rate, or raise train.spike_threshold or train.spike_limit."
             )
         if self.ranks.first:
-            log(f"{message}; {'no optimiser step taken' if settings.spike_action == 'skip' else 'logged only'}")
+            log(
+                f"{message}; {'no optimiser step taken' if settings.spike_action == 'skip' else 'logged only'}"
+            )
 
     def _slowest_over_median(self, own_seconds: float) -> float:
         if not dist.is_initialized() or dist.get_world_size() == 1:
@@ -360,41 +352,3 @@ def own_places(prompts: int, updates: int, data_rank: int, data: int) -> list[in
     minibatch = prompts // updates
     part = minibatch // data
     return [m * minibatch + data_rank * part + i for m in range(updates) for i in range(part)]
-
-
-def describe(row: dict[str, Any]) -> str:
-    """One iteration as a person reads it."""
-    shares = f"buy {row['buy']:.0%}, invalid {row['invalid']:.1%}, " if "buy" in row else ""
-    validation = row.get("validation")
-    checked = f", validation reward {validation['reward']:+.3f}" if validation else ""
-    return (
-        f"reward {row['reward']:+.3f}, {shares}KL {row['kl']:.4f}, entropy {row['entropy']:.3f}, "
-        f"{row['tokens_per_second']:.0f} tokens/s{checked}"
-    )
-
-
-def show_rollouts(
-    iteration: int, texts: list[str], judgements: list[Judgement], group_size: int, log: Callable[[str], None]
-) -> None:
-    """Print the first answers of the first two groups: people look at samples."""
-    log(f"answers of iteration {iteration}:")
-    for place in range(0, min(2 * group_size, len(texts)), max(1, group_size // 2)):
-        log(f"  group {place // group_size + 1}, reward {judgements[place].reward:+.3f}: {texts[place]!r}")
-
-
-def merged_metrics(rows: list[dict[str, Any]], iterations: int) -> list[dict[str, Any]]:
-    """The journal's rows up to `iterations`, one each: where a resumed run did one again, the later one.
-
-    Raises
-    ------
-    InputError
-        If an iteration is missing.
-    """
-    latest = {row["iteration"]: row for row in rows if row["iteration"] <= iterations}
-    missing = [n for n in range(1, iterations + 1) if n not in latest]
-    if missing:
-        raise InputError(
-            f"metrics.jsonl: iteration {missing[0]} is missing though a checkpoint after it exists. "
-            "Delete the checkpoint folder and train again."
-        )
-    return [latest[n] for n in range(1, iterations + 1)]

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from common.errors import InputError
+
 from inference.journal import Answer
 from inference.model import Model
 from inference.sampling import Sampling, seeded_multinomial
@@ -219,7 +220,7 @@ class Engine:
         self._watchdog.beat()
 
     async def _listen(self) -> None:
-        """Let SGLang start to receive, which installs its signal handlers; otherwise the first prompt does."""
+        """Let SGLang begin to receive, which installs its signal handlers; else the first prompt would."""
         self._engine.tokenizer_manager.auto_create_handle_loop()
 
     def _engine_settings(self) -> dict[str, Any]:

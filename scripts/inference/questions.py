@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
 from common.files import read_jsonl
+
 from inference.model import Model
 
 if TYPE_CHECKING:

@@ -57,7 +57,7 @@ class Watchdog:
                 self._end(f"SGLang's process died ({dead}). Check the free memory.")
             elif time.monotonic() - self._last > self._limit_s:
                 self._end(
-                    f"SGLang gave no sign of life for {self._limit_s:g} s. Raise timeout_s if it is only slow."
+                    f"no sign of life from SGLang for {self._limit_s:g} s. Raise timeout_s if it is slow."
                 )
 
     def _end(self, message: str) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from common.files import written_whole
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-
-from common.files import written_whole
-from report.theme import INK, LINE, MUTED
 from trading.accounting import Floats
+
+from report.theme import INK, LINE, MUTED
 
 # The size of the picture's place on a slide (inches), so that nothing is rescaled there.
 SIZE = (12.4, 5.5)

@@ -12,6 +12,9 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
+from trading.accounting import Floats
+from trading.metrics import drawdown
+from trading.tables import Curves
 
 from report.drawing import date_axis, end_labels, page
 from report.theme import (
@@ -27,9 +30,6 @@ from report.theme import (
     short_dollars,
     times,
 )
-from trading.accounting import Floats
-from trading.metrics import drawdown
-from trading.tables import Curves
 
 # Beyond this ratio of the highest to the lowest equity a linear axis squeezes the losers into a line.
 LOG_FROM = 3.5

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from common.errors import InputError
 from common.files import read_jsonl
+from numpy.typing import NDArray
 
 DIRECTION = {"BUY": 1, "SELL": -1, "HOLD": 0}
 STATUSES = ("ok", "truncated", "unparsable")

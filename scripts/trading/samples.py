@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import InputError
+
 from trading.bars import Bars, format_times
 from trading.prompts import LOOK_BACK, build_prompts
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.files import sha256 as sha256_of
+
 from trading.bars import Bars, checked_bars, read_bars
 
 TIMEOUT_S = 30

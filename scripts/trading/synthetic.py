@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
-
 from common.errors import InputError
+
 from trading.bars import Bars, parse_time
 
 START_PRICE = 100_000.0

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-
 from common.errors import InputError
 from common.files import written_whole
+from numpy.typing import NDArray
+
 from trading.accounting import Account, Floats
 from trading.metrics import Trade
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
 from trading.accounting import Account, Terms, account
 
 moves = arrays(np.float64, st.integers(1, 60), elements=st.floats(-0.3, 0.3))

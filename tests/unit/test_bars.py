@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from common.errors import InputError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from common.errors import InputError
 from trading.bars import Bars, format_times, read_bars, write_bars
 
 GOOD = [

@@ -126,6 +126,16 @@ def test_resolving_changes_neither_the_given_nor_the_schema() -> None:
         ("train.learning_rate", "1e-3", 0.001),  # text, for YAML
         ("train.learning_rate", "1.0e-3", 0.001),
         ("train.iterations", "20.0", 20),
+        # Below a section, snakemake --config hands on everything as text.
+        ("train.iterations", "'7'", 7),
+        ("simulate.leverage", "['2.5', '3.0']", [2.5, 3]),
+        ("train.reward.invalid", "'-8'", -8),
+        ("samples.mask", "'false'", False),
+        ("samples.test", "'0.2'", 0.2),
+        ("infer.top_k", "'null'", None),
+        ("infer.top_k", "'5'", 5),
+        ("market.csv.sha256", f"'{'1' * 64}'", "1" * 64),
+        ("run", "'2025'", "2025"),
         ("simulate.leverage", "[2.0, 2.5]", [2, 2.5]),
         ("market.synthetic.start", "2025-01-01T00:00:00Z", "2025-01-01T00:00:00Z"),  # a date, for YAML
         ("market.synthetic.start", "2025-01-01T02:00:00+02:00", "2025-01-01T00:00:00Z"),

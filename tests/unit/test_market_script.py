@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from trading.bars import read_bars
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "market.py"

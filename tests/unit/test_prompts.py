@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from trading.answers import parse_answer
 from trading.bars import Bars
 from trading.prompts import (

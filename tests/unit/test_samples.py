@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
-
 from common.errors import InputError
 from common.files import write_jsonl
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from trading.bars import Bars, format_times, read_bars
 from trading.prompts import LOOK_BACK, STYLES, build_prompts
 from trading.samples import HORIZON, SPLITS, make_samples, split_in_time, summary

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from common.errors import InputError
 from trading.bars import format_times
 from trading.sources import from_csv, from_download

@@ -8,10 +8,9 @@ import math
 
 import numpy as np
 import pytest
+from common.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from common.errors import InputError
 from trading.bars import Bars, format_times
 from trading.synthetic import (
     Calibration,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 import torch
-from grpo.loop import Judgement, LoopSettings, Task
+from grpo.loop import LoopSettings
 from grpo.qwen3 import Qwen3Shape
+from grpo.task import Judgement, Task
 
 SHAPE = Qwen3Shape(2, 32, 4, 2, 8, 48, 64, 1e6, 1e-6, True, 128)
 ITERATIONS, PROMPTS, GROUP, UPDATES = 20, 8, 4, 2
@@ -14,7 +15,11 @@ ITERATIONS, PROMPTS, GROUP, UPDATES = 20, 8, 4, 2
 
 def settings() -> LoopSettings:
     return LoopSettings(
-        iterations=ITERATIONS, prompts_per_iteration=PROMPTS, group_size=GROUP, max_new_tokens=6, learning_rate=1e-3
+        iterations=ITERATIONS,
+        prompts_per_iteration=PROMPTS,
+        group_size=GROUP,
+        max_new_tokens=6,
+        learning_rate=1e-3,
     )
 
 

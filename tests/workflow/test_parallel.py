@@ -42,7 +42,13 @@ if __name__ == "__main__":
 def launch(processes: int, *args: object) -> None:
     starter = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", *(starter if processes > 1 else []), str(HERE / "parallel_driver.py")]
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            *(starter if processes > 1 else []),
+            str(HERE / "parallel_driver.py"),
+        ]
         + [str(a) for a in args],
         env={**os.environ, "PYTHONPATH": f"{SCRIPTS}:{HERE}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -53,7 +59,7 @@ def launch(processes: int, *args: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory):  # noqa: ANN201
+def run(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("parallel")
     script = folder / "make_weights.py"
     script.write_text(MAKE_WEIGHTS)
@@ -74,7 +80,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):  # noqa: ANN201
 
 
 @pytest.fixture(scope="module")
-def single(run) -> dict:  # noqa: ANN001
+def single(run) -> dict:
     return run("single", 1)
 
 
@@ -89,24 +95,26 @@ def worst_gradient(a: dict, b: dict) -> float:
 
 def worst_loss(a: dict, b: dict) -> float:
     return max(
-        abs(x[name] - y[name]) for x, y in zip(a["rows"], b["rows"], strict=True) for name in ("loss", "update_loss", "grad_norm")
+        abs(x[name] - y[name])
+        for x, y in zip(a["rows"], b["rows"], strict=True)
+        for name in ("loss", "update_loss", "grad_norm")
     )
 
 
 @pytest.mark.parametrize("axis", ["tensor", "data"])
-def test_two_ranks_follow_one(run, single: dict, axis: str) -> None:  # noqa: ANN001
+def test_two_ranks_follow_one(run, single: dict, axis: str) -> None:
     two = run(axis, 2, f"--{axis}", 2)
     assert len(two["gradients"]) == 40
     assert worst_loss(single, two) < 1e-4
     assert worst_gradient(single, two) < 1e-4
 
 
-def test_without_finalised_gradients_they_do_not(run, single: dict) -> None:  # noqa: ANN001
+def test_without_finalised_gradients_they_do_not(run, single: dict) -> None:
     control = run("control", 2, "--tensor", 2, "--not-finalised")
     assert worst_gradient(single, control) > 1e-2
 
 
-def test_a_delayed_rank_is_reported_as_a_straggler(run, single: dict) -> None:  # noqa: ANN001
+def test_a_delayed_rank_is_reported_as_a_straggler(run, single: dict) -> None:
     delayed = run("delayed", 2, "--data", 2, "--delay-rank", 1)
     assert sum("straggler" in line for line in delayed["lines"]) >= 15
     assert len(single["lines"]) == 0

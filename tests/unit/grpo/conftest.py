@@ -61,7 +61,10 @@ def model(ranks: Ranks, shape: Qwen3Shape, tensors: dict[str, torch.Tensor]) -> 
 
 @pytest.fixture(scope="session")
 def weights(
-    ranks: Ranks, shape: Qwen3Shape, tensors: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory
+    ranks: Ranks,
+    shape: Qwen3Shape,
+    tensors: dict[str, torch.Tensor],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A Megatron checkpoint of these tensors."""
     model = build_model(shape)
@@ -72,6 +75,8 @@ def weights(
 @pytest.fixture
 def make_learner(ranks: Ranks, shape: Qwen3Shape, weights: Path) -> Callable[..., Learner]:
     def make(**settings: object) -> Learner:
-        return Learner(shape, weights, ranks, UpdateSettings(**{"loss": LossSettings(), "group_size": 4, **settings}))
+        return Learner(
+            shape, weights, ranks, UpdateSettings(**{"loss": LossSettings(), "group_size": 4, **settings})
+        )
 
     return make

@@ -12,7 +12,9 @@ import torch
 from common.errors import InputError
 from grpo.checkpoint import folder_name, read_weights
 from grpo.learner import Learner, full_weights
-from grpo.loop import Judgement, Loop, LoopSettings, Task, merged_metrics, own_places
+from grpo.loop import Loop, LoopSettings, own_places
+from grpo.metrics import merged_metrics
+from grpo.task import Judgement, Task
 from grpo.weights import checksum
 
 STOP = 5
@@ -65,7 +67,12 @@ def test_reward_rises_and_with_shuffled_advantages_it_does_not(
     make_learner: Callable[..., Learner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gain(name: str) -> float:
-        loop = Loop(make_learner(), task(), settings(iterations=60, learning_rate=5e-3, save_every=1000), tmp_path / name)
+        loop = Loop(
+            make_learner(),
+            task(),
+            settings(iterations=60, learning_rate=5e-3, save_every=1000),
+            tmp_path / name,
+        )
         rewards = [loop.iterate(i, quiet)["reward"] for i in range(1, 61)]
         return sum(rewards[-10:]) / 10 - sum(rewards[:10]) / 10
 
@@ -112,10 +119,14 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(
 
 
 def merged(folder: Path) -> list[dict]:
-    return merged_metrics([json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()], 6)
+    return merged_metrics(
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()], 6
+    )
 
 
-def test_more_iterations_continue_and_fewer_are_found(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
+def test_more_iterations_continue_and_fewer_are_found(
+    make_learner: Callable[..., Learner], tmp_path: Path
+) -> None:
     Loop(make_learner(), task(), settings(iterations=4), tmp_path / "a").run(quiet)
     longer = make_learner()
     Loop(longer, task(), settings(iterations=6), tmp_path / "a").run(quiet)
@@ -219,7 +230,8 @@ def test_groups_without_a_difference_are_counted_and_teach_nothing(
 
 def test_micro_batches_do_not_change_the_step(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
     rows = [
-        Loop(make_learner(tokens_per_micro_batch=n), task(), settings(), tmp_path).iterate(1, quiet) for n in (10**6, 20)
+        Loop(make_learner(tokens_per_micro_batch=n), task(), settings(), tmp_path).iterate(1, quiet)
+        for n in (10**6, 20)
     ]
     assert rows[0]["grad_norm"] == pytest.approx(rows[1]["grad_norm"], rel=1e-5)
     assert rows[0]["update_loss"] == pytest.approx(rows[1]["update_loss"], abs=1e-6)

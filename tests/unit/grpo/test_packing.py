@@ -14,7 +14,9 @@ LENGTHS = {
 }
 
 
-def batch(prompt_lengths: list[int], answer_lengths: list[int]) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+def batch(
+    prompt_lengths: list[int], answer_lengths: list[int]
+) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     prompts = [torch.randint(64, (n,), generator=generator) for n in prompt_lengths]
     answers = torch.randint(64, (sum(answer_lengths),), generator=generator)
@@ -27,7 +29,9 @@ def one_by_one(
     """Each answer packed alone with its own copy of the prompt."""
     results = []
     for number, answer in enumerate(answers.split(lengths.tolist())):
-        results.append(answer_statistics(model, pack([prompts[number // 2]], answer, torch.tensor([len(answer)]), 1)))
+        results.append(
+            answer_statistics(model, pack([prompts[number // 2]], answer, torch.tensor([len(answer)]), 1))
+        )
     return torch.cat([a for a, _ in results]), torch.cat([b for _, b in results])
 
 

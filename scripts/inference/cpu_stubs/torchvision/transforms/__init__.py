@@ -19,4 +19,4 @@ class InterpolationMode(Enum):
 
 __getattr__ = absent(__name__)
 
-from torchvision.transforms import functional  # noqa: E402,F401
+import torchvision.transforms.functional  # noqa: E402,F401 - not by name: that would be a stand-in

@@ -1,0 +1,26 @@
+"""What the tests of the workflow share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from project_copy import Workflow, copy_project
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs the workflow for real comes last: a broken unit test is reported first."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture
+def workflow(tmp_path: Path) -> Workflow:
+    """A fresh copy of the project."""
+    return copy_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def minimal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, str]:
+    """One real run of config/minimal.yaml for the whole session, and what Snakemake printed."""
+    workflow = copy_project(tmp_path_factory.mktemp("minimal") / "project")
+    return workflow, workflow.run("--configfile", workflow.folder / "config" / "minimal.yaml")

@@ -1,0 +1,78 @@
+"""What a user gets wrong: Snakemake stops at once, with a line that says what to mend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from project_copy import Workflow
+
+
+@pytest.mark.parametrize(
+    ("settings", "lines"),
+    [
+        ({"train": {"kl_betta": 0.1}}, ["train.kl_betta: unknown key, given 0.1. Did you mean kl_beta?"]),
+        ({"train": {"kl_beta": -1}}, ["train.kl_beta: given -1; allowed: a number from 0 to 10."]),
+        (
+            {"train": {"iterations": "many"}},
+            ['train.iterations: given "many"; allowed: a whole number, 1 or'],
+        ),
+        (
+            {"simulat": {"leverage": [3]}},
+            ['simulat: unknown key, given {"leverage": [3]}. Did you mean simulate?'],
+        ),
+        (
+            {"device": "tpu", "market": {"source": "stooq"}},
+            [
+                'device: given "tpu"; allowed: cpu or',
+                'market.source: given "stooq"; allowed: synthetic, csv or',
+            ],
+        ),
+        (
+            {"market": {"source": "csv", "csv": {"path": "no/bars.csv"}}},
+            ['market.csv.path: given "no/bars.csv"; allowed: the path of an existing CSV file.'],
+        ),
+    ],
+)
+def test_a_bad_configuration_stops_with_one_line_for_each_problem(
+    workflow: Workflow, settings: dict[str, Any], lines: list[str]
+) -> None:
+    done = workflow.snakemake("--configfile", workflow.configuration("bad", {"run": "bad", **settings}))
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("configuration error: ")]
+    assert len(said) == len(lines)
+    for line, start in zip(said, lines, strict=True):
+        assert line.startswith(f"configuration error: {start}")
+    assert "Traceback" not in done.stderr
+    assert not (workflow.folder / "results").exists()
+
+
+def test_a_configuration_file_that_is_not_there_is_named(workflow: Workflow) -> None:
+    done = workflow.snakemake("--configfile", "config/nothing.yaml")
+    assert done.returncode != 0
+    assert "config/nothing.yaml" in done.stderr  # Snakemake's own words, said before this project is read
+
+
+def test_a_configuration_file_that_is_no_yaml_is_named(workflow: Workflow) -> None:
+    (workflow.folder / "config" / "bad.yaml").write_text("run: [x\n")
+    done = workflow.snakemake("--configfile", "config/bad.yaml")
+    assert done.returncode != 0
+    assert "not valid JSON or YAML" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_market_file_stops_the_run_with_the_line_of_the_file(workflow: Workflow) -> None:
+    bars = workflow.folder / "bars.csv"
+    bars.write_text("timestamp,close\n2025-01-01T00:00:00Z,100\n2025-01-01T01:00:00Z,-5\n")
+    settings = {"run": "bad", "market": {"source": "csv", "csv": {"path": str(bars)}}}
+    configuration = workflow.configuration("bad", settings)
+    done = workflow.snakemake("results/bad/market/bars.csv", "--configfile", configuration)
+    assert done.returncode != 0
+    (line,) = [
+        line for line in (done.stdout + done.stderr).splitlines() if line.startswith("market: error: ")
+    ]
+    assert "line 3" in line
+    assert "-5" in line
+    assert line in (workflow.results("bad") / "logs" / "market.log").read_text()
+    assert "Traceback" not in done.stdout + done.stderr
+    assert [*(workflow.results("bad") / "market").rglob("*")] == []  # nothing half-made

@@ -1,0 +1,179 @@
+"""What a change reruns, and what not: asked of Snakemake after one real, finished run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from project_copy import MINIMAL, Workflow, changed
+
+pytestmark = pytest.mark.slow
+
+# What a rule makes, by its first file; what follows from it, in order.
+MARKET, SAMPLES = "market/bars.csv", "samples/train.jsonl"
+BASE, WEIGHTS = "model/base", "model/megatron"
+TRAIN, EXPORT = "train/checkpoint.json", "model/trained"
+INFER_TRAINED, INFER_BASE = "infer/trained/decisions.jsonl", "infer/base/decisions.jsonl"
+SIMULATE, PLOT, DECK = (f"leverage-2/{name}" for name in ("equity.csv", "equity_curve.png", "deck.pptx"))
+STAGES = (
+    MARKET, SAMPLES, BASE, WEIGHTS, TRAIN, EXPORT, INFER_TRAINED, INFER_BASE, SIMULATE, PLOT, DECK,
+)  # fmt: skip
+
+REPORT = {PLOT, DECK}
+TRADING = {SIMULATE} | REPORT
+FROM_TRAIN = {TRAIN, EXPORT, INFER_TRAINED} | TRADING
+FROM_SAMPLES = {SAMPLES, INFER_BASE} | FROM_TRAIN
+FROM_MARKET = {MARKET} | FROM_SAMPLES
+FROM_BASE = {BASE, WEIGHTS, INFER_BASE} | FROM_TRAIN
+
+
+def stages(planned: set[str]) -> set[str]:
+    return planned & set(STAGES)
+
+
+@pytest.fixture
+def finished(minimal: tuple[Workflow, str]) -> Workflow:
+    return minimal[0]
+
+
+def test_nothing_changed_nothing_runs(finished: Workflow) -> None:
+    assert finished.planned(finished.configuration("same", MINIMAL)) == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("market.name", "Another", FROM_MARKET),
+        ("market.gaps", "allow", FROM_MARKET),
+        ("market.synthetic.momentum", 0, FROM_MARKET),
+        ("market.csv.path", "another/source.csv", set()),  # of a source that is not used
+        ("samples.test", 200, FROM_SAMPLES),
+        ("samples.mask", False, FROM_SAMPLES),
+        ("base_model.name", "Another", FROM_BASE),
+        ("base_model.tiny.warm_up.steps", 201, FROM_BASE),
+        ("base_model.folder", "another/source", set()),
+        ("train.kl_beta", 0.05, FROM_TRAIN),
+        ("train.iterations", 21, FROM_TRAIN),
+        ("train.reward.invalid", -8, FROM_TRAIN),
+        ("infer.max_new_tokens", 33, {INFER_TRAINED, INFER_BASE} | TRADING),
+        ("infer.trained.temperature", 1, {INFER_TRAINED} | TRADING),
+        ("infer.base.seed", 1, {INFER_BASE} | TRADING),
+        ("simulate.capital", 50_000, TRADING),
+        ("simulate.invalid", "SELL", TRADING),
+        ("deck.author", "A. Trader", {DECK}),
+        ("device", "cuda", {INFER_BASE} | FROM_TRAIN),
+    ],
+)
+def test_a_changed_setting_reruns_the_rules_that_read_it_and_what_follows(
+    finished: Workflow, path: str, value: Any, expected: set[str]
+) -> None:
+    configuration = finished.configuration("changed", changed(MINIMAL, path, value))
+    assert stages(finished.planned(configuration)) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("simulate.leverage", [2.0]),
+        ("simulate.capital", 100_000.0),
+        ("train.learning_rate", "1e-3"),
+        ("infer.base.temperature", 1.0),
+    ],
+)
+def test_an_equal_value_written_in_another_way_reruns_nothing(
+    finished: Workflow, path: str, value: Any
+) -> None:
+    assert finished.planned(finished.configuration("same", changed(MINIMAL, path, value))) == set()
+
+
+def test_another_run_shares_nothing(finished: Workflow) -> None:
+    configuration = finished.configuration("changed", MINIMAL | {"run": "another"})
+    assert stages(finished.planned(configuration)) == set(STAGES)
+
+
+def test_another_leverage_runs_simulate_plot_and_deck_and_leaves_the_rest_untouched(
+    finished: Workflow,
+) -> None:
+    results = finished.results("minimal")
+
+    def state() -> dict[str, int]:
+        return {
+            str(path.relative_to(results)): path.stat().st_mtime_ns
+            for path in results.rglob("*")
+            if path.is_file()
+        }
+
+    before = state()
+    said = finished.run(
+        "--configfile", finished.configuration("leverage", changed(MINIMAL, "simulate.leverage", [3]))
+    )
+    after = state()
+    new = set(after) - set(before)
+    assert {name: after[name] for name in before} == before
+    assert {f"leverage-3/{name}" for name in ("equity.csv", "equity_curve.png", "deck.pptx")} <= new
+    assert {name.split("/")[0] for name in new} == {"leverage-3", "logs", "benchmarks"}
+    assert "4 of 4 steps (100%) done" in said  # simulate, plot, deck, all
+    both = finished.configuration("both", changed(MINIMAL, "simulate.leverage", [2, 3.0]))
+    assert finished.planned(both) == set()
+
+
+# --- code ---
+
+
+def edit(workflow: Workflow, file: str, old: str, new: str) -> None:
+    """Replace the first place where `old` stands."""
+    path = workflow.folder / "scripts" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture
+def editable(finished: Workflow) -> Workflow:
+    """The finished run; afterwards its code is as it was."""
+    saved = finished.folder / "scripts.saved"
+    shutil.copytree(finished.folder / "scripts", saved)
+    yield finished
+    shutil.rmtree(finished.folder / "scripts")
+    saved.rename(finished.folder / "scripts")
+
+
+def planned_after_edit(workflow: Workflow) -> set[str]:
+    return stages(workflow.planned(Path("config/minimal.yaml")))
+
+
+def test_a_mended_line_in_the_accounting_reruns_simulate_and_what_follows(editable: Workflow) -> None:
+    edit(editable, "trading/accounting.py", "from __future__ import annotations\n", "\nMENDED = 1\n")
+    edit(
+        editable,
+        "trading/accounting.py",
+        "\nMENDED = 1\n",
+        "from __future__ import annotations\n\nMENDED = 1\n",
+    )
+    assert planned_after_edit(editable) == TRADING
+
+
+@pytest.mark.parametrize("file", ["train.py", "grpo/loop.py", "grpo/loss.py", "grpo/qwen3.py", "infer.py"])
+def test_an_edited_comment_or_docstring_reruns_nothing(editable: Workflow, file: str) -> None:
+    edit(editable, file, '"""', '"""Reworded: ')
+    edit(
+        editable,
+        file,
+        "from __future__ import annotations\n",
+        "from __future__ import annotations  # a comment\n",
+    )
+    assert planned_after_edit(editable) == set()
+
+
+@pytest.mark.parametrize("file", ["grpo/loss.py", "grpo/loop.py", "grpo/advantages.py", "train.py"])
+def test_an_edited_line_of_the_training_does_not_train_again(editable: Workflow, file: str) -> None:
+    path = editable.folder / "scripts" / file
+    path.write_text(path.read_text() + "\n\nANOTHER_LINE = 1\n")
+    assert planned_after_edit(editable) == set()
+
+
+def test_a_raised_version_of_the_training_trains_again(editable: Workflow) -> None:
+    edit(editable, "train.py", "TRAINING_VERSION = ", "TRAINING_VERSION = 1000")
+    assert planned_after_edit(editable) == FROM_TRAIN

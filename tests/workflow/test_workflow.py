@@ -1,0 +1,155 @@
+"""The workflow, planned and run for real."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from project_copy import PROJECT, Workflow, files
+
+ONCE = {"market", "samples", "base_model", "import_weights", "train", "export_weights"}
+RULES = ONCE | {"infer", "simulate", "plot", "deck"}
+BTC = PROJECT.parent / "shared" / "data" / "btc_usd_1h.csv"
+
+MODEL = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+ANSWERS = ["decisions.jsonl", "summary.json", "timing.json"]
+FIGURES = ["equity_curve", "drawdown", "decisions", "training"]
+FILES = [
+    *["market/bars.csv", "market/summary.json"],
+    *["samples/train.jsonl", "samples/validation.jsonl", "samples/test.jsonl"],
+    *["model/base/model.json", "model/parity.json", "train/checkpoint.json", "train/metrics.jsonl"],
+    *[f"model/{model}/{name}" for model in ("base", "trained") for name in MODEL],
+    *[f"infer/{model}/{name}" for model in ("base", "trained") for name in ANSWERS],
+    *[f"leverage-2/{name}" for name in ("equity.csv", "trades.csv", "metrics.json", "deck.pptx")],
+    *[f"leverage-2/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")],
+]
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# --- planned ---
+
+
+def test_without_arguments_the_demo_is_planned_up_to_its_deck(workflow: Workflow) -> None:
+    said = workflow.run("--dry-run")
+    assert "results/demo/leverage-2/deck.pptx" in said
+    stats = {line.split()[0] for line in said.split("Job stats:")[-1].splitlines() if line.strip()}
+    assert stats >= RULES
+
+
+def test_a_configuration_inherits_nothing_from_the_demo(workflow: Workflow) -> None:
+    demo = workflow.folder / "config" / "config.yaml"
+    demo.write_text(
+        demo.read_text().replace("kl_beta: 0.04", "kl_beta: 0.9").replace("seed: 2025", "seed: 1")
+    )
+    said = workflow.run("--dry-run", "--printshellcmds", "--configfile", "config/null.yaml")
+    assert "results/null-market/" in said
+    assert "results/demo" not in said
+    assert "--kl-beta=0.04" in said
+    assert "--synthetic-seed=2025" in said
+    control = workflow.run("--dry-run", "--printshellcmds")
+    assert "--kl-beta=0.9" in control
+
+
+def test_values_on_the_command_line_override_the_file(workflow: Workflow) -> None:
+    arguments = ["--dry-run", "--printshellcmds"]
+    override = ["--config", "run=other", "train={iterations: 7}", "simulate={leverage: [2.5, 3.0]}"]
+    for file in ([], ["--configfile", "config/null.yaml"]):
+        said = workflow.run(*arguments, *file, *override)
+        assert "--iterations=7 " in said
+        assert "--kl-beta=0.04" in said
+        assert {f"results/other/leverage-{name}/deck.pptx" in said for name in ("2.5", "3")} == {True}
+        assert "leverage-2/" not in said
+
+
+def test_training_on_several_processes_starts_its_launcher_once(workflow: Workflow) -> None:
+    said = workflow.run("--dry-run", "--printshellcmds", "--config", "train={tensor: 2, data: 2}")
+    assert said.count("torch.distributed.run --standalone --nproc-per-node 4 scripts/train.py") == 1
+    assert "torch.distributed.run" not in workflow.run("--dry-run", "--printshellcmds")
+
+
+# --- run ---
+
+
+@pytest.mark.slow
+def test_the_minimal_run_makes_every_file_a_log_and_a_benchmark(minimal: tuple[Workflow, str]) -> None:
+    workflow, said = minimal
+    results = workflow.results("minimal")
+    files(results, FILES)
+    jobs = ONCE | {"infer-trained", "infer-base", "simulate-2", "plot-2", "deck-2"}
+    assert {path.stem for path in (results / "logs").iterdir()} == jobs
+    assert {path.stem for path in (results / "benchmarks").iterdir()} == jobs
+    assert "Slides: results/minimal/leverage-2/deck.pptx" in said
+    assert list(workflow.folder.rglob("*.partial*")) == []
+
+
+@pytest.mark.slow
+def test_the_minimal_run_hangs_together(minimal: tuple[Workflow, str]) -> None:
+    results = minimal[0].results("minimal")
+    manifest = json.loads((results / "train/checkpoint.json").read_text())
+    assert manifest["name"] == "iter_0000020"
+    assert (results / "train" / manifest["checkpoint"]).is_dir()
+    assert [row["iteration"] for row in rows(results / "train/metrics.jsonl")] == list(range(1, 21))
+    tests = rows(results / "samples/test.jsonl")
+    for model in ("trained", "base"):
+        decisions = rows(results / f"infer/{model}/decisions.jsonl")
+        assert [row["id"] for row in decisions] == [row["metadata"]["id"] for row in tests]
+    metrics = json.loads((results / "leverage-2/metrics.json").read_text())
+    assert metrics["leverage"] == 2
+    assert metrics["market"]["hours"] == len(tests) == 300
+    ends = {row["key"]: row["final_capital"] for row in metrics["strategies"]}
+    assert round(ends["always_buy"]) == 52_437
+    assert round(ends["always_sell"]) == 149_632
+
+
+@pytest.mark.slow
+def test_progress_is_in_the_terminal_and_in_the_log(minimal: tuple[Workflow, str]) -> None:
+    workflow, said = minimal
+    log = (workflow.results("minimal") / "logs" / "train.log").read_text()
+    last = [line for line in log.splitlines() if line.startswith("iteration 20/20 (100%)")]
+    assert len(last) == 1
+    assert last[0] in said
+
+
+@pytest.mark.slow
+def test_results_do_not_name_the_machine(minimal: tuple[Workflow, str]) -> None:
+    workflow, _ = minimal
+    results = workflow.results("minimal")
+    texts = [p for p in results.rglob("*") if p.suffix in (".json", ".jsonl", ".csv", ".svg")]
+    assert [str(path) for path in texts if str(workflow.folder) in path.read_text()] == []
+
+
+@pytest.mark.slow
+def test_a_second_run_has_nothing_to_do(minimal: tuple[Workflow, str]) -> None:
+    assert "Nothing to be done" in minimal[0].run("--configfile", "config/minimal.yaml")
+
+
+@pytest.mark.slow
+def test_real_bitcoin_closes_run_through_every_stage(workflow: Workflow) -> None:
+    if not BTC.is_file():
+        pytest.skip(f"{BTC} is not there")
+    settings = {
+        "run": "btc",
+        "market": {"name": "BTC-USD", "source": "csv", "csv": {"path": str(BTC)}},
+        "samples": {"test": 0.2, "validation": 0.1},
+        "base_model": {"tiny": {"warm_up": {"steps": 200}}},
+        "train": {
+            "iterations": 20,
+            "prompts_per_iteration": 4,
+            "group_size": 4,
+            "warm_up_iterations": 2,
+            "decay_iterations": 20,
+        },
+        "simulate": {"max_invalid_share": 0.5},
+    }
+    workflow.run("--configfile", workflow.configuration("btc", settings))
+    results = workflow.results("btc")
+    files(results, FILES)
+    summary = json.loads((results / "market/summary.json").read_text())
+    assert (summary["name"], summary["synthetic"], summary["bars"]) == ("BTC-USD", False, 1717)
+    metrics = json.loads((results / "leverage-2/metrics.json").read_text())
+    assert metrics["market"]["hours"] == len(rows(results / "samples/test.jsonl"))
+    assert metrics["market"]["synthetic"] is False
