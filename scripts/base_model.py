@@ -46,10 +46,8 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     with written_whole(args.output) as folder:
         folder.mkdir()
-        if args.source == "tiny":
-            details = build_tiny(args, folder)
-        else:
-            details = take_folder(args, folder)
+        make = build_tiny if args.source == "tiny" else take_folder
+        details = make(args, folder)
         files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
         write_json(
             folder / "model.json",
@@ -112,9 +110,7 @@ def take_folder(args: argparse.Namespace, folder: Path) -> dict[str, object]:
 
     source = args.folder
     if source is None or not source.is_dir():
-        raise InputError(
-            f"base_model: folder {source} is not there. Set base_model.folder to a Hugging Face folder."
-        )
+        raise InputError(f"base_model: folder {source} is not there. Set base_model.folder to a Hugging Face folder.")
     shape = read_shape(source)
     tensors = read_tensors(source, meta=True)
     check_tensors(tensors, shape, str(source))
@@ -137,9 +133,7 @@ def check_tokenizer(folder: Path, vocabulary: int) -> None:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"{folder}: the tokenizer cannot be read ({reason}). Download the model again."
-        ) from None
+        raise InputError(f"{folder}: the tokenizer cannot be read ({reason}). Download the model again.") from None
     if not tokenizer.chat_template:
         raise InputError(f"{folder}: the tokenizer has no chat template. Use an instruct or thinking Qwen3.")
     if len(tokenizer) > vocabulary:

@@ -59,9 +59,7 @@ def main() -> None:
     sums = {"base": checksum(base), "trained": checksum(tensors)}
     changed = sum(not torch.equal(tensors[name], base[name]) for name in tensors)
     if sums["base"] == sums["trained"]:
-        raise InputError(
-            f"{path}: the trained weights equal the base model's. Train with a learning rate above 0."
-        )
+        raise InputError(f"{path}: the trained weights equal the base model's. Train with a learning rate above 0.")
 
     with written_whole(args.output) as folder:
         folder.mkdir()
@@ -91,9 +89,7 @@ def main() -> None:
         args.output_parity,
         {
             "logits": result,
-            "round_trip_bit_equal": all(
-                torch.equal(again[name].to(t.dtype), t) for name, t in megatron.items()
-            ),
+            "round_trip_bit_equal": all(torch.equal(again[name].to(t.dtype), t) for name, t in megatron.items()),
             "weights_sha256": sums,
             "tensors": len(tensors),
             "tensors_changed_by_training": changed,

@@ -19,9 +19,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", type=Path, required=True, help="Hugging Face folder")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--output", type=Path, required=True, help="folder of the Megatron checkpoint to make"
-    )
+    parser.add_argument("--output", type=Path, required=True, help="folder of the Megatron checkpoint to make")
     return parser.parse_args()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from inference.journal import Answers, open_answers, settings_of
 from inference.model import Model, read_model
 from inference.questions import Question, ask, load_tokenizer, read_samples
 from inference.sampling import Sampling
+from inference.termination import terminable
 from trading.answers import parse_answer
 
 PACKAGES = ("sglang", "torch", "transformers", "tokenizers")
@@ -58,9 +58,14 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Check, ask what is not answered yet, write."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """Ask what is not answered yet, write the decisions."""
     args = arguments()
+    with terminable():
+        infer(args)
+
+
+def infer(args: argparse.Namespace) -> None:
+    """Check everything that can be checked first; the engine's start is the slow part."""
     start = time.monotonic()
     samples = read_samples(args.samples)
     sampling = Sampling(args.max_new_tokens, args.temperature, args.top_p, args.top_k, args.seed)

@@ -24,8 +24,7 @@ PACKAGES = ("torch", "megatron-core", "transformers", "tokenizers")
 TRAINING_VERSION = 1
 # Settings that decide how long, how it is watched and what is kept, but not what a checkpoint holds.
 NOT_IN_KEY = frozenset(
-    {"iterations", "save_every", "keep", "validate_every", "show_rollouts_every", "straggler_ratio"}
-    | {"tensorboard"}
+    {"iterations", "save_every", "keep", "validate_every", "show_rollouts_every", "straggler_ratio"} | {"tensorboard"}
 )
 
 
@@ -33,17 +32,11 @@ def arguments() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     files = parser.add_argument_group("files")
-    files.add_argument(
-        "--weights", type=Path, required=True, help="folder of the imported Megatron checkpoint"
-    )
-    files.add_argument(
-        "--base", type=Path, required=True, help="Hugging Face folder it came from (tokenizer)"
-    )
+    files.add_argument("--weights", type=Path, required=True, help="folder of the imported Megatron checkpoint")
+    files.add_argument("--base", type=Path, required=True, help="Hugging Face folder it came from (tokenizer)")
     files.add_argument("--train", type=Path, required=True, help="training samples")
     files.add_argument("--validation", type=Path, required=True, help="validation samples, may be empty")
-    files.add_argument(
-        "--checkpoints", type=Path, required=True, help="folder; each training gets its own below"
-    )
+    files.add_argument("--checkpoints", type=Path, required=True, help="folder; each training gets its own below")
     files.add_argument("--output-manifest", type=Path, required=True)
     files.add_argument("--output-metrics", type=Path, required=True)
     parser.add_argument("--engine", choices=["megatron"], default="megatron")
@@ -61,9 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-new-tokens", type=int, required=True)
     parser.add_argument("--learning-rate", type=float, required=True)
     parser.add_argument("--warm-up-iterations", type=int, default=0)
-    parser.add_argument(
-        "--decay-iterations", type=int, default=0, help="iteration at which the rate is 0; 0: constant"
-    )
+    parser.add_argument("--decay-iterations", type=int, default=0, help="iteration at which the rate is 0; 0: constant")
     parser.add_argument("--clip-low", type=float, default=0.2)
     parser.add_argument("--clip-high", type=float, default=0.28)
     parser.add_argument("--kl-beta", type=float, default=0.04)
@@ -110,9 +101,7 @@ def main() -> None:
     shape = read_shape(args.base)
     imported = read_json(args.weights / "parity.json")
     if imported["shape"] != shape.as_dict() or imported["inputs"]["base"] != sha256(args.base):
-        raise InputError(
-            f"{args.weights}: was not imported from {args.base} as it is now. Run import_weights again."
-        )
+        raise InputError(f"{args.weights}: was not imported from {args.base} as it is now. Run import_weights again.")
     settings = loop_settings(args)
     key = checkpoint.key_of(determinants(args, imported["weights_sha256"]))
     folder = args.checkpoints / key
@@ -181,12 +170,10 @@ def check(args: argparse.Namespace) -> None:
     if args.prompts_per_iteration % parts:
         raise InputError(
             f"train: prompts_per_iteration ({args.prompts_per_iteration}) must be a multiple of {parts} "
-            "(updates_per_iteration x data, x 2 with balance_directions), so that every minibatch of every rank is equal."
+            "(updates_per_iteration x data, x 2 with balance_directions): the minibatches of all ranks are equal."
         )
     if args.group_size < 2:
-        raise InputError(
-            f"train: group_size ({args.group_size}) must be at least 2: advantages compare answers."
-        )
+        raise InputError(f"train: group_size ({args.group_size}) must be at least 2: advantages compare answers.")
 
 
 def loop_settings(args: argparse.Namespace) -> LoopSettings:
@@ -195,16 +182,12 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
 
     from grpo.loop import LoopSettings
 
-    return LoopSettings(
-        **{field.name: getattr(args, field.name) for field in dataclasses.fields(LoopSettings)}
-    )
+    return LoopSettings(**{field.name: getattr(args, field.name) for field in dataclasses.fields(LoopSettings)})
 
 
 def determinants(args: argparse.Namespace, weights_sha256: str) -> dict[str, Any]:
     """Everything that decides what a checkpoint of this training holds, except how far it went."""
-    settings = {
-        name: value for name, value in record(args, {})["parameters"].items() if name not in NOT_IN_KEY
-    }
+    settings = {name: value for name, value in record(args, {})["parameters"].items() if name not in NOT_IN_KEY}
     return {
         "version": TRAINING_VERSION,
         "settings": settings,

@@ -24,9 +24,7 @@ class Progress:
         Seconds between lines, at least.
     """
 
-    def __init__(
-        self, total: int, unit: str, done: int = 0, every: float = 5.0, stream: TextIO | None = None
-    ) -> None:
+    def __init__(self, total: int, unit: str, done: int = 0, every: float = 5.0, stream: TextIO | None = None) -> None:
         self.total, self.unit, self.every = total, unit, every
         self.stream = stream or sys.stderr
         self.first = done
@@ -49,7 +47,7 @@ class Progress:
 
 def duration(seconds: float) -> str:
     """Seconds as people say them: 42 s, 3 min 05 s, 2 h 10 min."""
-    whole = int(round(seconds))
+    whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

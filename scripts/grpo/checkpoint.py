@@ -50,9 +50,7 @@ def iterations_in(root: Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def save(
-    root: Path, iteration: int, model: Any, optimizer: Any = None, common: dict[str, Any] | None = None
-) -> Path:
+def save(root: Path, iteration: int, model: Any, optimizer: Any = None, common: dict[str, Any] | None = None) -> Path:
     """Write a checkpoint; every rank calls it.
 
     Parameters

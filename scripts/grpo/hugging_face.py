@@ -25,14 +25,10 @@ def weight_files(folder: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         for name in names:
             if not (folder / name).is_file():
-                raise InputError(
-                    f"{folder / name}: named in {index.name} but missing. Download the model again."
-                )
+                raise InputError(f"{folder / name}: named in {index.name} but missing. Download the model again.")
         return [folder / name for name in names]
     if not (folder / "model.safetensors").is_file():
-        raise InputError(
-            f"{folder}: no model.safetensors. Give a Hugging Face folder with safetensors weights."
-        )
+        raise InputError(f"{folder}: no model.safetensors. Give a Hugging Face folder with safetensors weights.")
     return [folder / "model.safetensors"]
 
 

@@ -109,12 +109,8 @@ class Learner:
         sums: dict[str, float] = {"update_loss": 0.0, "kl": 0.0, "entropy": 0.0, "clip_fraction": 0.0}
         tokens, norms = 0.0, []
         for step in range(settings.updates):
-            part, span = select_groups(
-                rollouts, step * groups_each, (step + 1) * groups_each, settings.group_size
-            )
-            answers = slice(
-                step * groups_each * settings.group_size, (step + 1) * groups_each * settings.group_size
-            )
+            part, span = select_groups(rollouts, step * groups_each, (step + 1) * groups_each, settings.group_size)
+            answers = slice(step * groups_each * settings.group_size, (step + 1) * groups_each * settings.group_size)
             partial = self._accumulate(part, advantages[answers], reference[span])
             count = torch.tensor(float(len(part.tokens)), device=self.ranks.device)
             with megatron_on_cpu():
@@ -128,9 +124,7 @@ class Learner:
             "grad_norm": sum(norms) / len(norms)
         }
 
-    def _accumulate(
-        self, part: Rollouts, advantages: torch.Tensor, reference: torch.Tensor
-    ) -> dict[str, float]:
+    def _accumulate(self, part: Rollouts, advantages: torch.Tensor, reference: torch.Tensor) -> dict[str, float]:
         """Add the minibatch's gradients, summed over its tokens, and return the sums to report."""
         self.ddp.zero_grad_buffer()
         self.optimizer.zero_grad()

@@ -107,9 +107,7 @@ class Loop:
         if done and self.ranks.first:
             log(f"resuming after iteration {done}")
         progress = Progress(settings.iterations, "iteration", done=done)
-        previous = {
-            number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             for iteration in range(done + 1, settings.iterations + 1):
                 row = self.iterate(iteration, log)
@@ -150,9 +148,7 @@ class Loop:
         self.spikes_in_a_row = self.spikes_in_a_row + 1 if spike else 0
         if spike:
             self._report_spike(iteration, before["loss"], log)
-        rate = learning_rate(
-            iteration, settings.learning_rate, settings.warm_up_iterations, settings.decay_iterations
-        )
+        rate = learning_rate(iteration, settings.learning_rate, settings.warm_up_iterations, settings.decay_iterations)
         update: dict[str, Any] = {"update_loss": None, "clip_fraction": None, "grad_norm": None}
         skipped = spike and settings.spike_action == "skip"
         if not skipped:
@@ -163,11 +159,7 @@ class Loop:
         slowest = self._slowest_over_median(own_seconds)
         if slowest > settings.straggler_ratio and self.ranks.first:
             log(f"iteration {iteration}: straggler, the slowest rank took {slowest:.2f} x the median's time")
-        if (
-            settings.show_rollouts_every
-            and iteration % settings.show_rollouts_every == 0
-            and self.ranks.first
-        ):
+        if settings.show_rollouts_every and iteration % settings.show_rollouts_every == 0 and self.ranks.first:
             show_rollouts(iteration, texts, judgements, settings.group_size, log)
         seconds = time.perf_counter() - start
         tokens = before.pop("tokens")
@@ -242,9 +234,7 @@ class Loop:
         dist.broadcast_object_list(shared, src=source, group=parallel_state.get_tensor_model_parallel_group())
         return shared[0]
 
-    def _loss_before(
-        self, rollouts: Rollouts, advantages: torch.Tensor, reference: torch.Tensor
-    ) -> dict[str, float]:
+    def _loss_before(self, rollouts: Rollouts, advantages: torch.Tensor, reference: torch.Tensor) -> dict[str, float]:
         """Mean loss, KL and entropy of the batch under the policy that sampled it, over all ranks."""
         of_answer = torch.repeat_interleave(advantages, rollouts.lengths)
         loss, parts = token_losses(
@@ -298,9 +288,7 @@ class Loop:
                 f"{self.folder}. Lower train.learning_rate, or raise train.spike_threshold or train.spike_limit."
             )
         if self.ranks.first:
-            log(
-                f"{message}; {'no optimiser step taken' if settings.spike_action == 'skip' else 'logged only'}"
-            )
+            log(f"{message}; {'no optimiser step taken' if settings.spike_action == 'skip' else 'logged only'}")
 
     def _slowest_over_median(self, own_seconds: float) -> float:
         if not dist.is_initialized() or dist.get_world_size() == 1:

@@ -24,7 +24,10 @@ class LossSettings:
 def clipped_surrogate(
     logprob: torch.Tensor, old_logprob: torch.Tensor, advantage: torch.Tensor, low: float, high: float
 ) -> torch.Tensor:
-    """Negative clipped surrogate of each token (Schulman et al. 2017, equation 7; separate bounds: DAPO, Yu et al. 2025)."""
+    """Negative clipped surrogate of each token (PPO, Schulman et al. 2017, equation 7).
+
+    Separate bounds as in DAPO (Yu et al. 2025).
+    """
     ratio = (logprob - old_logprob).exp()
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
 

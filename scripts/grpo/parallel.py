@@ -50,9 +50,7 @@ def start(device: str, tensor: int = 1, data: int = 1, seed: int = 0, timeout_s:
     from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "device: cuda was asked for, but torch sees no GPU. Set device: cpu, or fix the driver."
-        )
+        raise InputError("device: cuda was asked for, but torch sees no GPU. Set device: cpu, or fix the driver.")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world != tensor * data:
         raise InputError(

@@ -14,14 +14,10 @@ from grpo.policy import answer_logits
 from grpo.qwen3 import Qwen3Shape
 from grpo.schedule import random_generator
 
-TOLERANCE = (
-    1e-4  # of the largest logit; float32 agrees to about 1e-6, a wrong rope base or head order to 1e-1
-)
+TOLERANCE = 1e-4  # of the largest logit; float32 agrees to about 1e-6, a wrong rope base or head order to 1e-1
 
 
-def compare(
-    folder: Path, model: GPTModel, shape: Qwen3Shape, sequences: int = 4, length: int = 48
-) -> dict[str, Any]:
+def compare(folder: Path, model: GPTModel, shape: Qwen3Shape, sequences: int = 4, length: int = 48) -> dict[str, Any]:
     """Largest difference of the logits on random tokens, both in float32.
 
     Parameters

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from common.errors import InputError
 from megatron.core.models.gpt import GPTModel
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
@@ -59,9 +59,7 @@ def read_shape(folder: Path) -> Qwen3Shape:
         raise InputError(f"{path}: not JSON ({error}). Download the model again.") from None
     architecture = (config.get("architectures") or ["none"])[0]
     if architecture != "Qwen3ForCausalLM":
-        raise InputError(
-            f"{path}: architecture {architecture}; only Qwen3ForCausalLM (dense Qwen3) is supported."
-        )
+        raise InputError(f"{path}: architecture {architecture}; only Qwen3ForCausalLM (dense Qwen3) is supported.")
     for key in ("rope_scaling", "attention_bias", "use_sliding_window"):
         if config.get(key):
             raise InputError(f"{path}: {key} is {config[key]!r}, which is not supported. Use a plain Qwen3.")
@@ -80,9 +78,7 @@ def read_shape(folder: Path) -> Qwen3Shape:
             max_positions=config["max_position_embeddings"],
         )
     except KeyError as error:
-        raise InputError(
-            f"{path}: key {error} is missing. Take the config.json that came with the model."
-        ) from None
+        raise InputError(f"{path}: key {error} is missing. Take the config.json that came with the model.") from None
 
 
 class PackedAttention(MegatronModule):
@@ -109,9 +105,7 @@ class PackedAttention(MegatronModule):
         """Attend. query ``[T, heads, d]``, key and value ``[T, groups, d]``; returns ``[T, heads * d]``."""
         layout = packed_seq_params
 
-        def attend(
-            q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None
-        ) -> torch.Tensor:
+        def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
             q, k, v = (x.transpose(1, 2) for x in (q, k, v))
             out = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, is_causal=mask is None, scale=self.scale, enable_gqa=True
@@ -144,9 +138,7 @@ def build_model(shape: Qwen3Shape, tensor: int = 1, dtype: torch.dtype = torch.f
     """
     for name in ("heads", "query_groups", "ffn", "vocabulary"):
         if getattr(shape, name) % tensor:
-            raise InputError(
-                f"train: tensor {tensor} does not divide the model's {name} ({getattr(shape, name)})."
-            )
+            raise InputError(f"train: tensor {tensor} does not divide the model's {name} ({getattr(shape, name)}).")
     config = TransformerConfig(
         num_layers=shape.layers,
         hidden_size=shape.hidden,

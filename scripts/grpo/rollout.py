@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 
 from grpo.qwen3 import Qwen3Shape
 
@@ -62,8 +62,7 @@ class Sampler:
         self.output = self.embedding if shape.tied_embeddings else weights["output_layer.weight"]
         self.final_norm = weights["decoder.final_layernorm.weight"]
         self.layers = [
-            [weights[f"decoder.layers.{layer}.{name}"] for name in _PER_LAYER]
-            for layer in range(shape.layers)
+            [weights[f"decoder.layers.{layer}.{name}"] for name in _PER_LAYER] for layer in range(shape.layers)
         ]
         half = torch.arange(0, shape.head_dim, 2, dtype=torch.float32, device=self.embedding.device)
         self.inverse_frequency = 1.0 / shape.rope_base ** (half / shape.head_dim)
@@ -102,9 +101,7 @@ class Sampler:
         padding = width - lengths
         hidden_keys = None
         if int(padding.max()):
-            hidden_keys = (
-                torch.arange(width + max_new_tokens, device=device)[None] < padding[:, None]
-            )  # [N, S]
+            hidden_keys = torch.arange(width + max_new_tokens, device=device)[None] < padding[:, None]  # [N, S]
         offset = padding
 
         size = (shape.layers, len(prompts), shape.query_groups, width + max_new_tokens, shape.head_dim)
@@ -129,9 +126,7 @@ class Sampler:
                 cumulative = p.cumsum(-1)
                 # Scaled by the total, which differs from 1 by rounding: the last token stays in reach.
                 point = uniforms[:, step : step + 1] * cumulative[:, -1:]
-                token = torch.searchsorted(cumulative, point, right=True)[:, 0].clamp_(
-                    max=shape.vocabulary - 1
-                )
+                token = torch.searchsorted(cumulative, point, right=True)[:, 0].clamp_(max=shape.vocabulary - 1)
             chosen.append(token)
             logprobs.append(logp.gather(1, token[:, None])[:, 0])
             entropies.append(-(p * logp).sum(-1))
@@ -171,20 +166,14 @@ class Sampler:
             mask = ~hidden_keys[:, None, None, :end]
             if steps > 1:
                 causal = torch.ones(steps, end, dtype=torch.bool, device=ids.device).tril(start)
-                itself = torch.eye(
-                    steps, end, dtype=torch.bool, device=ids.device
-                )  # a padded query sees itself
+                itself = torch.eye(steps, end, dtype=torch.bool, device=ids.device)  # a padded query sees itself
                 mask = (mask & causal) | itself
 
         per_group = shape.heads // shape.query_groups
         x = F.embedding(ids, self.embedding)
         for layer, (norm1, qkv, q_norm, k_norm, proj, norm2, fc1, fc2) in enumerate(self.layers):
-            y = F.linear(self._norm(x, norm1), qkv).view(
-                rows, steps, shape.query_groups, per_group + 2, shape.head_dim
-            )
-            q = self._norm(y[..., :per_group, :], q_norm).permute(
-                0, 2, 3, 1, 4
-            )  # [B, groups, per_group, T, d]
+            y = F.linear(self._norm(x, norm1), qkv).view(rows, steps, shape.query_groups, per_group + 2, shape.head_dim)
+            q = self._norm(y[..., :per_group, :], q_norm).permute(0, 2, 3, 1, 4)  # [B, groups, per_group, T, d]
             k = self._norm(y[..., per_group, :], k_norm).transpose(1, 2)  # [B, groups, T, d]
             q = q.flatten(1, 2)
             q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
@@ -195,9 +184,7 @@ class Sampler:
                 # One query a head: the heads of a group become the queries of one attention, so
                 # that keys and values need no copy for each head.
                 q = q.view(rows, shape.query_groups, per_group, shape.head_dim)
-                out = F.scaled_dot_product_attention(q, all_keys, all_values, attn_mask=mask).reshape(
-                    rows, 1, -1
-                )
+                out = F.scaled_dot_product_attention(q, all_keys, all_values, attn_mask=mask).reshape(rows, 1, -1)
             else:
                 out = F.scaled_dot_product_attention(
                     q, all_keys, all_values, attn_mask=mask, is_causal=mask is None, enable_gqa=True

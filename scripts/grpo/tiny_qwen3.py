@@ -22,7 +22,9 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 # In Qwen's vocabulary the thinking tags are ordinary added tokens, which decoding shows.
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 # Qwen's pre-tokenisation: words with their leading blank, single digits, runs of punctuation.
-_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 CHAT_TEMPLATE = (
     "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
     "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
@@ -149,9 +151,7 @@ def save(folder: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFa
     tokenizer.save_pretrained(folder)
 
 
-def _encode(
-    tokenizer: PreTrainedTokenizerFast, rows: Sequence[tuple[str, str]]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _encode(tokenizer: PreTrainedTokenizerFast, rows: Sequence[tuple[str, str]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and labels ``[rows, longest]``; only the answer and its end are learned."""
     prompts = [
         tokenizer.apply_chat_template([{"role": "user", "content": message}], add_generation_prompt=True)

@@ -72,11 +72,7 @@ def check_tensors(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape, source
             "config.json and weights do not belong together, or a file is missing; copy the folder again."
         )
     if extra:
-        hint = (
-            "config.json says tie_word_embeddings"
-            if extra == ["lm_head.weight"]
-            else "config.json does not know it"
-        )
+        hint = "config.json says tie_word_embeddings" if extra == ["lm_head.weight"] else "config.json does not know it"
         raise InputError(
             f"{source}: {len(extra)} extra tensor(s), first {extra[0]}: {hint}. Use a matching config.json."
         )
@@ -93,9 +89,7 @@ def to_megatron(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> dict[
     groups, d = shape.query_groups, shape.head_dim
     for layer in range(shape.layers):
         ours, theirs = f"decoder.layers.{layer}.", f"model.layers.{layer}."
-        q, k, v = (
-            tensors[f"{theirs}self_attn.{x}_proj.weight"].view(groups, -1, d, shape.hidden) for x in "qkv"
-        )
+        q, k, v = (tensors[f"{theirs}self_attn.{x}_proj.weight"].view(groups, -1, d, shape.hidden) for x in "qkv")
         out[ours + _QKV] = torch.cat([q, k, v], dim=1).reshape(-1, shape.hidden)
         out[ours + _FC1] = torch.cat([tensors[f"{theirs}mlp.{x}_proj.weight"] for x in ("gate", "up")])
         out |= {ours + a: tensors[theirs + b] for a, b in _LAYER.items()}

@@ -25,10 +25,10 @@ from types import TracebackType
 from typing import Any
 
 from common.errors import InputError
-
 from inference.journal import Answer
 from inference.model import Model
 from inference.sampling import Sampling, seeded_multinomial
+from inference.termination import uninterrupted
 from inference.watchdog import Watchdog
 
 STUBS = Path(__file__).parent / "cpu_stubs"
@@ -264,14 +264,15 @@ class Engine:
         """Kill every process of the engine, by its own handle, and what SGLang left on disk."""
         import psutil
 
-        for child in multiprocessing.active_children():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for process in psutil.Process(child.pid).children(recursive=True):
-                    process.kill()
-            child.kill()
-            child.join(timeout=10)
-        shutil.rmtree(self._folder, ignore_errors=True)
-        tempfile.tempdir = None
+        with uninterrupted():
+            for child in multiprocessing.active_children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    for process in psutil.Process(child.pid).children(recursive=True):
+                        process.kill()
+                child.kill()
+                child.join(timeout=10)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            tempfile.tempdir = None
 
 
 class _Fork(ForkContext):

@@ -13,7 +13,6 @@ from typing import Any
 from common.files import write_json
 from common.journal import Journal
 from common.lease import lease
-
 from inference.questions import Question
 
 # Raise it when the same settings come to mean other answers; journals of before are then left alone.

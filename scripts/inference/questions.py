@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
 from common.files import read_jsonl
-
 from inference.model import Model
 
 if TYPE_CHECKING:

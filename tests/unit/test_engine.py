@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 import torch
-from common.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.tiny_model import sample_rows, write_tiny_model
+
+from common.errors import InputError
 from inference import engine as engine_module
 from inference.engine import STUBS, cache_tokens, environment, prepare_process
 from inference.model import Model, read_model
 from inference.questions import ask, load_tokenizer, read_samples
 from inference.sampling import Sampling, gumbel, seeded_multinomial
-
-from tests.tiny_model import sample_rows, write_tiny_model
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 GREEDY = Sampling(max_new_tokens=8, temperature=0.0)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from inference.journal import Answer, key_of, open_answers, settings_of
 from inference.questions import Question
 

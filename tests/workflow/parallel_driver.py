@@ -17,9 +17,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--recorded", type=Path, required=True, help="made if it is not there")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument(
-        "--not-finalised", action="store_true", help="control: a bare gradient sum over data ranks"
-    )
+    parser.add_argument("--not-finalised", action="store_true", help="control: a bare gradient sum over data ranks")
     parser.add_argument("--delay-rank", type=int, help="control: this rank sleeps in every iteration")
     args = parser.parse_args()
 
@@ -73,9 +71,7 @@ def main() -> None:
     step = learner.optimizer.step
 
     def watched_step() -> tuple:
-        gradients.append(
-            {name: gathered(name, p, p.main_grad).clone() for name, p in learner.model.named_parameters()}
-        )
+        gradients.append({name: gathered(name, p, p.main_grad).clone() for name, p in learner.model.named_parameters()})
         return step()
 
     learner.optimizer.step = watched_step

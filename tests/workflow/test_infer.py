@@ -14,7 +14,6 @@ from typing import Any
 
 import psutil
 import pytest
-
 from tests.tiny_model import sample_rows, write_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -32,9 +31,9 @@ class Run:
         self.folder = folder
         values = {
             "model": shop / "tiny", "variant": "base", "samples": shop / "test.jsonl", "device": "cpu",
-            "max-new-tokens": 12, "temperature": 0.0, "batch": 8, "timeout-s": 60, "journal": folder / "journal",
-            "output-decisions": folder / "decisions.jsonl", "output-summary": folder / "summary.json",
-            "output-timing": folder / "timing.json",
+            "max-new-tokens": 12, "temperature": 0.0, "batch": 8, "timeout-s": 60,
+            "journal": folder / "journal", "output-decisions": folder / "decisions.jsonl",
+            "output-summary": folder / "summary.json", "output-timing": folder / "timing.json",
         }  # fmt: skip
         values |= {name.replace("_", "-"): value for name, value in changes.items()}
         self.command = [sys.executable, str(ROOT / "scripts" / "infer.py")]
@@ -56,7 +55,7 @@ class Run:
         return self.log.read_text()
 
     def decisions(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in open(self.folder / "decisions.jsonl", encoding="utf-8")]
+        return rows_of(self.folder / "decisions.jsonl")
 
     def json(self, name: str) -> dict[str, Any]:
         return json.loads((self.folder / f"{name}.json").read_text())
@@ -67,6 +66,10 @@ class Run:
     def answered(self) -> int:
         path = self.journal()
         return path.read_bytes().count(b"\n") if path else 0
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def wait_for(what: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 120) -> None:
@@ -133,7 +136,7 @@ def test_greedy_answers_are_those_of_transformers(greedy: Run, shop: Path) -> No
 
     tokenizer = AutoTokenizer.from_pretrained(shop / "tiny")
     model = AutoModelForCausalLM.from_pretrained(shop / "tiny", torch_dtype=torch.float32).eval()
-    samples = [json.loads(line) for line in open(shop / "test.jsonl", encoding="utf-8")]
+    samples = rows_of(shop / "test.jsonl")
     for sample, row in list(zip(samples, greedy.decisions(), strict=True))[:32]:
         ids = tokenizer.apply_chat_template(sample["prompt"], add_generation_prompt=True, return_tensors="pt")
         out = model.generate(
@@ -174,25 +177,57 @@ def test_a_killed_run_is_continued_to_the_same_bytes(greedy: Run, shop: Path, tm
     assert (run.folder / "decisions.jsonl").read_bytes() == (greedy.folder / "decisions.jsonl").read_bytes()
 
 
-def test_samples_repeat_to_the_token_whatever_the_batch_with_two_engines_at_once(
-    shop: Path, tmp_path: Path
-) -> None:
-    settings = {"temperature": 1.0, "seed": 5}
-    one = Run(tmp_path / "one", shop, **settings)
-    other = Run(tmp_path / "other", shop, **settings, batch=64)
-    first, second = one.start(), other.start()  # at the same moment: they must not want the same port
+@pytest.fixture(scope="module")
+def sampled(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """Two runs with the same seed and different batches, at the same time: each needs its own port."""
+    folder = tmp_path_factory.mktemp("sampled")
+    one = Run(folder / "one", shop, temperature=0.8, seed=5)
+    other = Run(folder / "other", shop, temperature=0.8, seed=5, batch=64)
+    first, second = one.start(), other.start()
     assert (first.wait(200), second.wait(200)) == (0, 0), one.said() + other.said()
-    rows, others = one.decisions(), other.decisions()
+    return one, other
+
+
+def test_samples_repeat_to_the_token_whatever_the_batch(sampled: tuple[Run, Run]) -> None:
+    rows, others = (run.decisions() for run in sampled)
     assert [row["output_ids"] for row in rows] == [row["output_ids"] for row in others]
     assert [row["logprob"] for row in rows] == pytest.approx([row["logprob"] for row in others], abs=1e-3)
     assert [row["seed"] for row in rows] == list(range(5, 5 + SAMPLES))
-    # The same question with another seed, and different questions: different answers.
-    assert rows[0]["prompt_sha256"] == rows[-1]["prompt_sha256"]
+
+
+def test_each_sample_is_drawn_for_itself(sampled: tuple[Run, Run]) -> None:
+    rows = sampled[0].decisions()
+    assert rows[0]["prompt_sha256"] == rows[-1]["prompt_sha256"]  # the same question, with another seed
     assert len({tuple(row["output_ids"]) for row in rows}) == SAMPLES
-    stopped = [row for row in rows if row["finish_reason"] == "stop"]
+
+
+def test_an_answer_ends_at_the_end_of_turn(sampled: tuple[Run, Run]) -> None:
+    stopped = [row for row in sampled[0].decisions() if row["finish_reason"] == "stop"]
     assert stopped
     assert all(row["output_ids"][-1] == END and "<|im_end|>" not in row["text"] for row in stopped)
     assert all(row["status"] == "unparsable" for row in stopped)
+
+
+def test_samples_are_draws_from_the_probabilities_of_transformers(
+    sampled: tuple[Run, Run], shop: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from inference.sampling import gumbel
+
+    tokenizer = AutoTokenizer.from_pretrained(shop / "tiny")
+    model = AutoModelForCausalLM.from_pretrained(shop / "tiny", torch_dtype=torch.float32).eval()
+    for sample, row in list(zip(rows_of(shop / "test.jsonl"), sampled[0].decisions(), strict=True))[:16]:
+        prompt = tokenizer.apply_chat_template(sample["prompt"], add_generation_prompt=True)
+        places = torch.arange(len(row["output_ids"])) + len(prompt) - 1
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + row["output_ids"]])).logits[0, places].double()
+        seeds = torch.full_like(places, row["seed"])
+        noise = gumbel(seeds, places, torch.arange(logits.shape[1]))
+        assert (logits / 0.8 + noise).argmax(-1).tolist() == row["output_ids"]
+        logprobs = (logits / 0.8).log_softmax(-1)[range(len(places)), row["output_ids"]]
+        assert row["logprob"] == pytest.approx(logprobs.sum().item(), abs=1e-3)
 
 
 def test_a_terminated_run_leaves_nothing_behind(shop: Path, tmp_path: Path) -> None:
@@ -208,7 +243,7 @@ def test_a_terminated_run_leaves_nothing_behind(shop: Path, tmp_path: Path) -> N
     assert run.answered() >= 4
 
 
-def test_an_interrupted_start_leaves_nothing_behind(shop: Path, tmp_path: Path) -> None:
+def test_a_start_terminated_in_the_middle_of_a_fork_ends_too(shop: Path, tmp_path: Path) -> None:
     run = Run(tmp_path / "run", shop)
     process = run.start()
     children: list[psutil.Process] = []

@@ -75,8 +75,6 @@ def weights(
 @pytest.fixture
 def make_learner(ranks: Ranks, shape: Qwen3Shape, weights: Path) -> Callable[..., Learner]:
     def make(**settings: object) -> Learner:
-        return Learner(
-            shape, weights, ranks, UpdateSettings(**{"loss": LossSettings(), "group_size": 4, **settings})
-        )
+        return Learner(shape, weights, ranks, UpdateSettings(**{"loss": LossSettings(), "group_size": 4, **settings}))
 
     return make

@@ -29,9 +29,7 @@ def test_equal_rewards_carry_no_gradient_and_are_counted() -> None:
     st.floats(0.1, 10),
     st.floats(-50, 50),
 )
-def test_scale_and_shift_of_rewards_do_not_matter_when_normalised(
-    rewards: list, scale: float, shift: float
-) -> None:
+def test_scale_and_shift_of_rewards_do_not_matter_when_normalised(rewards: list, scale: float, shift: float) -> None:
     r = torch.tensor(rewards, dtype=torch.float64)
     if float(r.std()) < 1e-2:
         return

@@ -28,9 +28,7 @@ def test_a_checkpoint_cut_short_is_named(weights: Path, tmp_path: Path, model: t
         read_weights(broken)
 
 
-def test_what_stands_is_not_overwritten_and_leftovers_do_not_count(
-    tmp_path: Path, model: torch.nn.Module
-) -> None:
+def test_what_stands_is_not_overwritten_and_leftovers_do_not_count(tmp_path: Path, model: torch.nn.Module) -> None:
     first = save(tmp_path, 10, model)
     before = checksum(read_weights(first))
     with torch.no_grad():

@@ -29,9 +29,7 @@ def one_by_one(
     """Each answer packed alone with its own copy of the prompt."""
     results = []
     for number, answer in enumerate(answers.split(lengths.tolist())):
-        results.append(
-            answer_statistics(model, pack([prompts[number // 2]], answer, torch.tensor([len(answer)]), 1))
-        )
+        results.append(answer_statistics(model, pack([prompts[number // 2]], answer, torch.tensor([len(answer)]), 1)))
     return torch.cat([a for a, _ in results]), torch.cat([b for _, b in results])
 
 

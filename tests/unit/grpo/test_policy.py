@@ -50,9 +50,7 @@ def test_logits_agree(folder: Path, model: torch.nn.Module, shape: Qwen3Shape) -
     assert parity.compare(folder, model, shape)["relative_difference"] < 1e-5
 
 
-def test_logits_agree_untied(
-    ranks: Ranks, folder: Path, shape: Qwen3Shape, tensors: dict[str, torch.Tensor]
-) -> None:
+def test_logits_agree_untied(ranks: Ranks, folder: Path, shape: Qwen3Shape, tensors: dict[str, torch.Tensor]) -> None:
     untied = dataclasses.replace(shape, tied_embeddings=False)
     more = {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"].flip(0)}
     write_tensors(folder, more)

@@ -43,9 +43,7 @@ def test_a_draw_does_not_depend_on_the_batch(sampler: Sampler) -> None:
     uniforms = draw_uniforms(random_generator(0), 6, 8)
     together = sampler.sample(prompts, 2, 8, uniforms).answers()
     alone = [
-        a
-        for i in range(3)
-        for a in sampler.sample(prompts[i : i + 1], 2, 8, uniforms[2 * i : 2 * i + 2]).answers()
+        a for i in range(3) for a in sampler.sample(prompts[i : i + 1], 2, 8, uniforms[2 * i : 2 * i + 2]).answers()
     ]
     assert together == alone
 
