@@ -15,6 +15,7 @@ include: "rules/common.smk"
 
 
 config = resolved_or_stop(config)
+warn_without_records(config["run"])
 
 
 pathvars:

@@ -6,11 +6,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "rules"))
 from configuration import ConfigurationError, chosen, flags, missing_files, read_schema, resolve, text
 from digest import code_digest, constant
+from snakemake.logging import logger
 
 # Programs run with the Python that runs Snakemake, whether its environment is activated or not.
-os.environ.update(
-    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-)
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 
 
 def resolved_or_stop(given):
@@ -23,6 +22,16 @@ def resolved_or_stop(given):
     if problems:
         sys.exit("\n".join(f"configuration error: {problem}" for problem in problems))
     return settings
+
+
+def warn_without_records(run):
+    """Say that changes cannot be seen where results were copied without Snakemake's records of them."""
+    results, records = Path("results") / run, Path(".snakemake") / "metadata"
+    if (results / "market").exists() and not (records.is_dir() and any(records.iterdir())):
+        logger.warning(
+            f"{results} is there, but Snakemake's records of how it was made (.snakemake/metadata) are not: a "
+            f"changed setting or program goes unnoticed. Delete {results}, or add --forceall, to be sure of it."
+        )
 
 
 def script(rule_name):

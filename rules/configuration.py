@@ -68,21 +68,15 @@ def missing_files(settings: Settings) -> list[str]:
     market, model = settings["market"], settings["base_model"]
     problems = []
     if market["source"] == "csv" and not Path(market["csv"]["path"]).is_file():
-        problems.append(
-            _problem("market.csv.path", market["csv"]["path"], "the path of an existing CSV file")
-        )
+        problems.append(_problem("market.csv.path", market["csv"]["path"], "the path of an existing CSV file"))
     if model["source"] == "folder" and not Path(model["folder"]).is_dir():
-        problems.append(
-            _problem("base_model.folder", model["folder"], "the path of an existing Hugging Face folder")
-        )
+        problems.append(_problem("base_model.folder", model["folder"], "the path of an existing Hugging Face folder"))
     return problems
 
 
 def chosen(section: Mapping[str, Any], alternatives: tuple[str, ...]) -> Settings:
     """A section without the subsections of the sources that it does not use."""
-    return {
-        key: value for key, value in section.items() if key not in alternatives or key == section["source"]
-    }
+    return {key: value for key, value in section.items() if key not in alternatives or key == section["source"]}
 
 
 def flags(section: Mapping[str, Any]) -> str:
@@ -224,9 +218,7 @@ def _contradictions(settings: Settings) -> list[str]:
     tiny = model["tiny"]
     if model["source"] == "tiny" and tiny["heads"] % tiny["query_groups"]:
         problems.append(
-            _problem(
-                "base_model.tiny.query_groups", tiny["query_groups"], f"a divisor of heads ({tiny['heads']})"
-            )
+            _problem("base_model.tiny.query_groups", tiny["query_groups"], f"a divisor of heads ({tiny['heads']})")
         )
     if 0 < train["decay_iterations"] <= train["warm_up_iterations"]:
         least = f"0, or more than warm_up_iterations ({train['warm_up_iterations']})"

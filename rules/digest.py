@@ -54,9 +54,7 @@ def constant(script: Path, name: str) -> int | str:
         If the script has no such constant.
     """
     for node in _tree(script).body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == name for t in node.targets
-        ):
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             return ast.literal_eval(node.value)
     raise LookupError(f"{script}: no constant {name}")
 

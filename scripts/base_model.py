@@ -65,6 +65,7 @@ def main() -> None:
 def build_tiny(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Build the tiny model and warm it up on true reasons with coin-flip decisions."""
     import torch
+
     from grpo import tiny_qwen3
     from trading.answers import BUY, SELL
     from trading.prompts import COMPACT_WORDS, compact_answer, random_compact_prompt

@@ -29,6 +29,7 @@ def main() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     warnings.filterwarnings("ignore")
     import torch
+
     from grpo import checkpoint, parallel, parity
     from grpo.hugging_face import read_tensors
     from grpo.qwen3 import build_model, read_shape

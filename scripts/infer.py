@@ -14,9 +14,10 @@ from common.errors import InputError, run
 from common.files import sha256, write_json, write_jsonl
 from common.progress import Progress, duration
 from common.provenance import record, version
-from inference.engine import Engine, prepare_process
+from inference.engine import Engine
 from inference.journal import Answers, open_answers, settings_of
 from inference.model import Model, read_model
+from inference.processes import prepare_process
 from inference.questions import Question, ask, load_tokenizer, read_samples
 from inference.sampling import Sampling
 from inference.termination import terminable
@@ -29,22 +30,14 @@ def arguments() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="Hugging Face folder of a Qwen3")
-    parser.add_argument(
-        "--variant", choices=("trained", "base"), required=True, help="which of the run's models it is"
-    )
+    parser.add_argument("--variant", choices=("trained", "base"), required=True, help="which of the run's models it is")
     parser.add_argument("--samples", type=Path, required=True, help="samples/test.jsonl")
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True, help="cpu hides any GPU")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch on the CPU (default: 1)")
-    parser.add_argument(
-        "--max-new-tokens", type=int, required=True, help="an answer is cut after so many tokens"
-    )
+    parser.add_argument("--max-new-tokens", type=int, required=True, help="an answer is cut after so many tokens")
     parser.add_argument("--temperature", type=float, required=True, help="0: the likeliest token each time")
-    parser.add_argument(
-        "--seed", type=int, help="of the first sample's draws; one more for each that follows"
-    )
-    parser.add_argument(
-        "--top-p", type=float, help="draw from the likeliest tokens of this summed probability"
-    )
+    parser.add_argument("--seed", type=int, help="of the first sample's draws; one more for each that follows")
+    parser.add_argument("--top-p", type=float, help="draw from the likeliest tokens of this summed probability")
     parser.add_argument("--top-k", type=int, help="draw from so many likeliest tokens")
     parser.add_argument("--batch", type=int, required=True, help="samples answered at a time")
     parser.add_argument(
@@ -73,12 +66,13 @@ def infer(args: argparse.Namespace) -> None:
     model = read_model(args.model)
     prepare_process(args.device, args.threads)
     tokenizer = load_tokenizer(model)
+    model = model.stopping_at(tokenizer)
     questions = ask(samples, args.samples, tokenizer, model, room=sampling.max_new_tokens)
     settings = {**sampling.meaning(), "device": args.device, "sglang": version("sglang")}
     determined_by = settings_of(questions, sha256(args.model), sha256(args.samples), settings)
     with open_answers(args.journal, determined_by) as answers:
         timing = answer(questions, answers, model, sampling, args)
-        rows = [decision(question, answers, tokenizer, model, sampling) for question in questions]
+        rows = [decision(question, answers, tokenizer, sampling) for question in questions]
     write_jsonl(args.output_decisions, rows)
     provenance = record(args, {"model": args.model, "samples": args.samples}, PACKAGES)
     write_json(args.output_summary, {**summary(rows, model.name, args), **provenance})
@@ -115,9 +109,7 @@ def answer(
     if not batches:
         say(f"all {len(questions)} answers are in the journal")
         return {**timing, "startup_seconds": 0.0, "tokens": 0, "tokens_per_second": None}
-    say(
-        f"{model.name} ({args.variant}): {timing['answers']} samples to ask, {answers.resumed} in the journal"
-    )
+    say(f"{model.name} ({args.variant}): {timing['answers']} samples to ask, {answers.resumed} in the journal")
     longest = max(len(question.prompt_ids) for question in questions)
     began = time.monotonic()
     with Engine(model, sampling, args.device, args.batch, longest, args.timeout_s) as engine:
@@ -139,9 +131,7 @@ def answer(
     }
 
 
-def decision(
-    question: Question, answers: Answers, tokenizer: Any, model: Model, sampling: Sampling
-) -> dict[str, Any]:
+def decision(question: Question, answers: Answers, tokenizer: Any, sampling: Sampling) -> dict[str, Any]:
     """One line of decisions.jsonl: what the model said, and how it is read."""
     given = answers[question]
     said = given.output_ids

@@ -26,9 +26,7 @@ def arguments() -> argparse.Namespace:
     market.add_argument("--synthetic-seed", type=int, default=Settings.seed)
     market.add_argument("--synthetic-bars", type=int, default=Settings.bars)
     market.add_argument("--synthetic-start", default=Settings.start, help="time of the first bar, UTC")
-    market.add_argument(
-        "--synthetic-volatility", type=float, default=Settings.volatility, help="an hour's, a fraction"
-    )
+    market.add_argument("--synthetic-volatility", type=float, default=Settings.volatility, help="an hour's, a fraction")
     for name in ("momentum", "trend", "slow-drift"):
         market.add_argument(
             f"--synthetic-{name}",
@@ -37,9 +35,7 @@ def arguments() -> argparse.Namespace:
             help="strength, in units of an hour's volatility",
         )
     end = parser.add_argument_group("synthetic: what constant positions earn on the last hours")
-    end.add_argument(
-        "--synthetic-calibrate-hours", type=int, default=Calibration.hours, help="0: no calibration"
-    )
+    end.add_argument("--synthetic-calibrate-hours", type=int, default=Calibration.hours, help="0: no calibration")
     end.add_argument("--synthetic-calibrate-leverage", type=float, default=Calibration.leverage)
     end.add_argument(
         "--synthetic-calibrate-capital", type=float, default=Calibration.capital, help="at the start, dollars"
@@ -93,11 +89,7 @@ def made(args: argparse.Namespace) -> tuple[Bars, dict[str, Any]]:
 def provenance(args: argparse.Namespace) -> dict[str, Any]:
     """Parameters of the source that was used, without those of the others, and its input."""
     others = [source for source in SOURCES if source != args.source]
-    used = {
-        name: value
-        for name, value in vars(args).items()
-        if not name.startswith(tuple(f"{s}_" for s in others))
-    }
+    used = {name: value for name, value in vars(args).items() if not name.startswith(tuple(f"{s}_" for s in others))}
     inputs = {"csv": args.csv_path} if args.source == "csv" else {}
     facts = record(argparse.Namespace(**used), inputs, ["numpy"])
     if args.source == "download":

@@ -28,9 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--decisions", type=Path, required=True, help="decisions of the trained model")
     parser.add_argument("--training", type=Path, required=True, help="train/metrics.jsonl")
     for name in ("equity-curve", "drawdown", "decisions", "training"):
-        parser.add_argument(
-            f"--output-{name}", type=Path, required=True, help="PNG; the SVG is written beside it"
-        )
+        parser.add_argument(f"--output-{name}", type=Path, required=True, help="PNG; the SVG is written beside it")
     return parser.parse_args()
 
 
@@ -62,9 +60,7 @@ def check_equity(curves: Curves, metrics: dict[str, Any], args: argparse.Namespa
     final = {row["key"]: row["final_capital"] for row in metrics["strategies"]}
     found = {key: float(book.equity[-1]) for key, book in curves.books.items()}
     if final != found or metrics["market"]["hours"] != len(curves.times) - 1:
-        raise InputError(
-            f"{args.equity}: is not of the same simulation as {args.metrics}. Run simulate again."
-        )
+        raise InputError(f"{args.equity}: is not of the same simulation as {args.metrics}. Run simulate again.")
 
 
 def check_training(rows: list[dict[str, Any]], path: Path) -> None:

@@ -26,9 +26,7 @@ def size(text: str) -> int | float:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bars", type=Path, required=True, help="CSV with timestamp and close")
-    parser.add_argument(
-        "--prompt", choices=STYLES, default="compact", help="style of the prompts (default: compact)"
-    )
+    parser.add_argument("--prompt", choices=STYLES, default="compact", help="style of the prompts (default: compact)")
     parser.add_argument(
         "--mask",
         action=argparse.BooleanOptionalAction,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from common.errors import InputError, run
 from common.files import read_json, write_json
 from common.provenance import record
@@ -28,15 +29,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--base", type=Path, required=True, help="decisions of the base model")
     parser.add_argument("--trained-summary", type=Path, required=True, help="infer/trained/summary.json")
     parser.add_argument("--leverage", type=float, required=True, help="exposure as a multiple of equity")
-    parser.add_argument(
-        "--capital", type=float, required=True, help="equity before the first hour, in dollars"
-    )
-    parser.add_argument(
-        "--sizing", choices=SIZINGS, required=True, help="rebalanced: leverage restored every bar"
-    )
-    parser.add_argument(
-        "--invalid", choices=list(DIRECTION), required=True, help="how an invalid answer trades"
-    )
+    parser.add_argument("--capital", type=float, required=True, help="equity before the first hour, in dollars")
+    parser.add_argument("--sizing", choices=SIZINGS, required=True, help="rebalanced: leverage restored every bar")
+    parser.add_argument("--invalid", choices=list(DIRECTION), required=True, help="how an invalid answer trades")
     parser.add_argument(
         "--max-invalid-share", type=float, required=True,
         help="stop if more than this share of the trained model's answers is invalid",
@@ -137,8 +132,7 @@ def check_market(market: dict[str, Any], times: list[str], args: argparse.Namesp
     for name, value in found.items():
         if market.get(name) != value:
             raise InputError(
-                f"{args.market}: says {name} {market.get(name)}, but {args.bars} has {value}. "
-                "Run market again."
+                f"{args.market}: says {name} {market.get(name)}, but {args.bars} has {value}. Run market again."
             )
     for name, kind in (("name", str), ("synthetic", bool)):
         if not isinstance(market.get(name), kind):
@@ -159,8 +153,7 @@ def check_counts(decisions: Decisions, inference: dict[str, Any], path: Path) ->
     for name, count in counts.items():
         if inference.get(name) != count:
             raise InputError(
-                f"{path}: says {name} {inference.get(name)}, but {decisions.path} has {count}. "
-                "Run infer again."
+                f"{path}: says {name} {inference.get(name)}, but {decisions.path} has {count}. Run infer again."
             )
 
 

@@ -87,6 +87,7 @@ def main() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # Megatron forks to write checkpoints
     warnings.filterwarnings("ignore")
     import torch
+
     from common.journal import Journal
     from grpo import checkpoint, parallel
     from grpo.learner import Learner, UpdateSettings
@@ -204,8 +205,9 @@ def build_task(
     max_positions: int,
 ) -> Task:
     """Prompts, judges and strata: the one place where the market meets the loop."""
-    from grpo.task import Task
     from transformers import AutoTokenizer
+
+    from grpo.task import Task
 
     tokenizer = AutoTokenizer.from_pretrained(args.base, local_files_only=True)
 

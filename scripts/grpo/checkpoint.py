@@ -18,10 +18,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as torch_dcp
-from common.errors import InputError
-from common.files import dump, written_whole
 from torch.distributed.checkpoint.api import CheckpointException  # a BaseException
 
+from common.errors import InputError
+from common.files import dump, written_whole
 from grpo.cpu import megatron_on_cpu
 
 TRACKER = "latest_checkpointed_iteration.txt"  # Megatron's name for it

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from common.errors import InputError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from common.errors import InputError
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from megatron.core import parallel_state
+
 from common.errors import InputError
 from common.journal import Journal
 from common.progress import Progress
-from megatron.core import parallel_state
-
 from grpo import checkpoint
 from grpo.advantages import flat_groups, group_advantages
 from grpo.learner import Learner

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from common.errors import InputError
-
 from grpo.task import Judgement
 
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from common.errors import InputError
 
+from common.errors import InputError
 from grpo.cpu import megatron_on_cpu
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common.errors import InputError
 from megatron.core.models.gpt import GPTModel
 
+from common.errors import InputError
 from grpo.packing import pack
 from grpo.policy import answer_logits
 from grpo.qwen3 import Qwen3Shape

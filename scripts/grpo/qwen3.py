@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from common.errors import InputError
 from megatron.core.models.gpt import GPTModel
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from common.errors import InputError
 from grpo.cpu import megatron_on_cpu
 from grpo.packing import PackedGroups
 

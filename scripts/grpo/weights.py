@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 
 import torch
-from common.errors import InputError
 
+from common.errors import InputError
 from grpo.qwen3 import Qwen3Shape
 
 _TOP = {
@@ -78,9 +78,8 @@ def check_tensors(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape, source
         )
     for name, size in expected.items():
         if tuple(tensors[name].shape) != size:
-            raise InputError(
-                f"{source}: {name} is {tuple(tensors[name].shape)}, config.json says {size}. Use a matching config.json."
-            )
+            found = tuple(tensors[name].shape)
+            raise InputError(f"{source}: {name} is {found}, config.json says {size}. Use a matching config.json.")
 
 
 def to_megatron(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> dict[str, torch.Tensor]:

@@ -9,76 +9,26 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import logging
 import math
 import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import tempfile
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from multiprocessing.context import ForkContext
-from pathlib import Path
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 from common.errors import InputError
 from inference.journal import Answer
 from inference.model import Model
-from inference.sampling import Sampling, seeded_multinomial
+from inference.processes import Fork, child, socket_folder
+from inference.sampling import Sampling
 from inference.termination import uninterrupted
 from inference.watchdog import Watchdog
 
-STUBS = Path(__file__).parent / "cpu_stubs"
 # Memory for keys and values on a CPU; a batch that needs more is worked off in parts.
 CACHE_BYTES = 2**30
-# Longest path of a Unix socket, less SGLang's own file names.
-SOCKET_FOLDER = 80
-
-
-def environment(device: str, threads: int) -> dict[str, str]:
-    """Environment variables that the engine's processes need, set before torch is imported."""
-    shared = {
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONWARNINGS": "ignore",
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-    }
-    if device == "cuda":
-        return shared
-    return shared | {
-        "SGLANG_USE_CPU_ENGINE": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        # Otherwise the first batch compiles two small functions: half a minute, and a C++ compiler.
-        "TORCHDYNAMO_DISABLE": "1",
-    }
-
-
-def prepare_process(device: str, threads: int) -> None:
-    """Make this process, and those it starts, ready to import SGLang on `device`.
-
-    Raises
-    ------
-    InputError
-        If `device` is cuda and torch sees no GPU.
-    """
-    os.environ.update(environment(device, threads))
-    warnings.simplefilter("ignore")
-    logging.getLogger("sglang").setLevel(logging.ERROR)
-    if device == "cpu":
-        # First on the path: on a workstation with a GPU the real ones would look for it.
-        sys.path.insert(0, str(STUBS))
-        return
-    import torch
-
-    if not torch.cuda.is_available():
-        raise InputError(
-            "device is cuda, but torch sees no GPU here. Set device to cpu, or run where there is a GPU "
-            f"and a CUDA build of torch (this is torch {torch.__version__})."
-        )
 
 
 def cache_tokens(model: Model, sampling: Sampling, batch: int, longest: int) -> int:
@@ -122,7 +72,7 @@ class Engine:
         # A child that fails sends SIGQUIT, on which SGLang would kill this process without a word; blocked,
         # the failure shows as a closed pipe or a dead child, and gets a message.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGQUIT})
-        self._folder = _socket_folder()
+        self._folder = socket_folder()
         self._watchdog.start()
         try:
             self._start()
@@ -183,9 +133,7 @@ class Engine:
             raise InputError(f"SGLang refused a prompt: {reason.get('message', reason['type'])}.")
         logprob = math.fsum(entry[0] for entry in about["output_token_logprobs"])
         if not math.isfinite(logprob):
-            raise InputError(
-                f"{self.model.folder}: the model's probabilities are not numbers. Its weights are broken."
-            )
+            raise InputError(f"{self.model.folder}: the model's probabilities are not numbers. Its weights are broken.")
         # Rounded to what float32 carries, so that the last bit of a sum makes no difference.
         return Answer(list(output["output_ids"]), reason["type"], round(logprob, 4))
 
@@ -204,10 +152,9 @@ class Engine:
         # SGLang starts its processes through these names.
         for name in ("run_scheduler_process", "run_detokenizer_process"):
             if not isinstance(getattr(sglang_engine, name), functools.partial):
-                child = functools.partial(_child, os.getpid(), getattr(sglang_engine, name))
-                setattr(sglang_engine, name, child)
+                setattr(sglang_engine, name, functools.partial(child, os.getpid(), getattr(sglang_engine, name)))
         if self.device == "cpu":
-            sglang_engine.mp = _Fork()
+            sglang_engine.mp = Fork()
         gc.freeze()
         gc.enable()
         on_term = signal.getsignal(signal.SIGTERM)
@@ -256,7 +203,7 @@ class Engine:
         """Something that changes as tokens arrive, and the process that died, if one did."""
         if self._engine is None:
             return None, None
-        dead = [child for child in self._children if not child.is_alive()]
+        dead = [own for own in self._children if not own.is_alive()]
         arrived = self._engine.tokenizer_manager.last_receive_tstamp
         return arrived, f"exit code {dead[0].exitcode}" if dead else None
 
@@ -265,53 +212,11 @@ class Engine:
         import psutil
 
         with uninterrupted():
-            for child in multiprocessing.active_children():
+            for own in multiprocessing.active_children():
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    for process in psutil.Process(child.pid).children(recursive=True):
+                    for process in psutil.Process(own.pid).children(recursive=True):
                         process.kill()
-                child.kill()
-                child.join(timeout=10)
+                own.kill()
+                own.join(timeout=10)
             shutil.rmtree(self._folder, ignore_errors=True)
             tempfile.tempdir = None
-
-
-class _Fork(ForkContext):
-    """multiprocessing as SGLang is given it on a CPU: children are forked.
-
-    It asks for spawn, because CUDA does not survive a fork. Without CUDA a forked child shares what the
-    parent has imported: each engine starts 15 s earlier and takes half of the memory.
-    """
-
-    def set_start_method(self, method: str | None, force: bool = False) -> None:
-        """Stay with fork."""
-
-
-def _child(parent: int, target: Callable[..., None], *args: Any) -> None:
-    """Run one of SGLang's processes: quiet, gone when its parent is, with this project's random numbers."""
-    from sglang.srt.layers import sampler
-    from sglang.srt.model_loader import weight_utils
-    from sglang.srt.utils import kill_itself_when_parent_died
-
-    kill_itself_when_parent_died()
-    if os.getppid() != parent:  # it died before the line above could tell the system
-        os._exit(1)
-    # Ctrl-C in a terminal, or a cluster's SIGTERM, goes to the whole group; the parent ends its children.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    logging.getLogger("sglang").setLevel(logging.ERROR)
-    sampler.multinomial_with_seed = seeded_multinomial
-    weight_utils.tqdm = _no_bar
-    target(*args)
-
-
-def _no_bar(items: Iterable[Any], *_: Any, **__: Any) -> Iterable[Any]:
-    """tqdm without its bar; SGLang has no setting for that."""
-    return items
-
-
-def _socket_folder() -> str:
-    """A new folder for SGLang's sockets, which it leaves behind; temporary files go there until `_stop`."""
-    base = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(prefix="infer-", dir=base if len(base) <= SOCKET_FOLDER else "/tmp")
-    tempfile.tempdir = folder
-    return folder

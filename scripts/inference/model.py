@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
 from common.files import read_json
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 ARCHITECTURE = "Qwen3ForCausalLM"
 NUMBERS = (
-    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
-    "max_position_embeddings",
-)  # fmt: skip
-LAYER = (
-    "input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj",
-    "self_attn.v_proj", "self_attn.o_proj", "self_attn.q_norm", "self_attn.k_norm", "mlp.gate_proj",
-    "mlp.up_proj", "mlp.down_proj",
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "max_position_embeddings",
 )  # fmt: skip
 
 
@@ -35,6 +33,11 @@ class Model:
     cache_bytes_per_token: int
     stop_ids: frozenset[int]
 
+    def stopping_at(self, tokenizer: PreTrainedTokenizerBase) -> Model:
+        """The same model; the tokenizer's end-of-turn token ends an answer too, as in SGLang's server."""
+        end = tokenizer.eos_token_id
+        return self if end is None else replace(self, stop_ids=self.stop_ids | {end})
+
 
 def read_model(folder: Path) -> Model:
     """Check a Hugging Face folder and say what it holds; no weights are read.
@@ -46,9 +49,7 @@ def read_model(folder: Path) -> Model:
         lack a tensor.
     """
     if not folder.is_dir():
-        raise InputError(
-            f"{folder}: no such folder. Run the stage that makes it, or give a Hugging Face folder."
-        )
+        raise InputError(f"{folder}: no such folder. Run the stage that makes it, or give a Hugging Face folder.")
     config = read_json(folder / "config.json")
     architectures = config.get("architectures")
     if architectures != [ARCHITECTURE]:
@@ -58,25 +59,55 @@ def read_model(folder: Path) -> Model:
         )
     for key in NUMBERS:
         if not isinstance(config.get(key), int) or config[key] < 1:
-            raise InputError(
-                f"{folder / 'config.json'}: {key} is {config.get(key)}, not a positive whole number."
-            )
+            raise InputError(f"{folder / 'config.json'}: {key} is {config.get(key)}, not a positive whole number.")
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: no tokenizer.json. Give a complete Hugging Face folder.")
     _check_weights(folder, config)
-    head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     return Model(
         folder=folder,
         name=_name(folder),
         vocabulary=config["vocab_size"],
         context=config["max_position_embeddings"],
-        cache_bytes_per_token=2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * head,
+        cache_bytes_per_token=2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * head_size(config),
         stop_ids=_stop_ids(folder, config),
     )
 
 
-def tensor_names(path: Path) -> set[str]:
-    """Names of the tensors in a safetensors file, from its header.
+def head_size(config: dict[str, Any]) -> int:
+    """Numbers in the query of one attention head."""
+    return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+
+
+def expected_shapes(config: dict[str, Any]) -> dict[str, list[int]]:
+    """Name and shape of every tensor of the Qwen3 that a config.json describes."""
+    hidden, ffn, head = config["hidden_size"], config["intermediate_size"], head_size(config)
+    queries, keys = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
+    layer = {
+        "input_layernorm": [hidden],
+        "post_attention_layernorm": [hidden],
+        "self_attn.q_proj": [queries, hidden],
+        "self_attn.k_proj": [keys, hidden],
+        "self_attn.v_proj": [keys, hidden],
+        "self_attn.o_proj": [hidden, queries],
+        "self_attn.q_norm": [head],
+        "self_attn.k_norm": [head],
+        "mlp.gate_proj": [ffn, hidden],
+        "mlp.up_proj": [ffn, hidden],
+        "mlp.down_proj": [hidden, ffn],
+    }
+    shapes = {
+        f"model.layers.{number}.{part}.weight": shape
+        for number in range(config["num_hidden_layers"])
+        for part, shape in layer.items()
+    }
+    shapes |= {"model.embed_tokens.weight": [config["vocab_size"], hidden], "model.norm.weight": [hidden]}
+    if not config.get("tie_word_embeddings"):
+        shapes["lm_head.weight"] = [config["vocab_size"], hidden]
+    return shapes
+
+
+def tensor_shapes(path: Path) -> dict[str, list[int]]:
+    """Name and shape of the tensors in a safetensors file, from its header.
 
     Raises
     ------
@@ -92,13 +123,14 @@ def tensor_names(path: Path) -> set[str]:
             header = json.loads(handle.read(length))
         header.pop("__metadata__", None)
         expected = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        shapes = {name: entry["shape"] for name, entry in header.items()}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Give a complete Hugging Face folder.") from None
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a safetensors file ({error}). Copy or export it again.") from None
     if size != expected:
         raise InputError(f"{path}: {size} bytes, but its header says {expected}. Copy or export it again.")
-    return set(header)
+    return shapes
 
 
 def _check_weights(folder: Path, config: dict[str, Any]) -> None:
@@ -110,19 +142,15 @@ def _check_weights(folder: Path, config: dict[str, Any]) -> None:
         files = sorted({folder / str(name) for name in weights.values()})
     else:
         files = [folder / "model.safetensors"]
-    present = set().union(*(tensor_names(path) for path in files))
-    expected = {"model.embed_tokens.weight", "model.norm.weight"}
-    if not config.get("tie_word_embeddings"):
-        expected.add("lm_head.weight")
-    for layer in range(config["num_hidden_layers"]):
-        expected |= {f"model.layers.{layer}.{part}.weight" for part in LAYER}
-    missing = sorted(expected - present)
-    if missing:
-        # SGLang would leave such a tensor as it was allocated, and answer with it.
-        raise InputError(
-            f"{folder}: tensor {missing[0]} is missing ({len(missing)} of {len(expected)} are). "
-            "Copy or export the model again."
-        )
+    present: dict[str, list[int]] = {}
+    for path in files:
+        present |= tensor_shapes(path)
+    # SGLang takes what fits: a missing tensor stays as it was allocated, of one too large it takes a part.
+    for name, shape in expected_shapes(config).items():
+        found = present.get(name)
+        if found != shape:
+            what = "is missing" if found is None else f"has shape {found}, by config.json it is {shape}"
+            raise InputError(f"{folder}: tensor {name} {what}. Copy or export the model again.")
 
 
 def _stop_ids(folder: Path, config: dict[str, Any]) -> frozenset[int]:

@@ -72,9 +72,7 @@ def _problem(row: dict[str, Any]) -> str | None:
     if not isinstance(messages, list) or not messages:
         return "prompt is not a list of chat messages"
     for message in messages:
-        if not isinstance(message, dict) or not all(
-            isinstance(message.get(k), str) for k in ("role", "content")
-        ):
+        if not isinstance(message, dict) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
             return "a chat message of prompt has no role and content"
     if not isinstance(metadata, dict):
         return "metadata is missing"
@@ -111,9 +109,7 @@ def ask(
         # The template has written every special token that belongs there.
         ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         if not ids or max(ids) >= model.vocabulary:
-            raise InputError(
-                f"{where}: the tokenizer of {model.folder} gives ids that its model does not have."
-            )
+            raise InputError(f"{where}: the tokenizer of {model.folder} gives ids that its model does not have.")
         if len(ids) + room > model.context:
             raise InputError(
                 f"{where}: a prompt of {len(ids)} tokens and an answer of up to {room} do not fit the "

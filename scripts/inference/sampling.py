@@ -50,13 +50,9 @@ class Sampling:
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"--top-k {self.top_k}: give at least 1, or leave it out for all tokens.")
         if not self.greedy and self.seed is None:
-            raise InputError(
-                "--seed is missing: sampling (temperature above 0) is repeatable with a seed only."
-            )
+            raise InputError("--seed is missing: sampling (temperature above 0) is repeatable with a seed only.")
         if self.seed is not None and not 0 <= self.seed <= SEEDS - samples:
-            raise InputError(
-                f"--seed {self.seed}: give 0 to {SEEDS - samples} (one is added for each sample)."
-            )
+            raise InputError(f"--seed {self.seed}: give 0 to {SEEDS - samples} (one is added for each sample).")
 
     def seed_of(self, number: int) -> int | None:
         """Seed of the sample with this running number; greedy needs none."""

@@ -56,9 +56,7 @@ class Watchdog:
             if dead:
                 self._end(f"SGLang's process died ({dead}). Check the free memory.")
             elif time.monotonic() - self._last > self._limit_s:
-                self._end(
-                    f"no sign of life from SGLang for {self._limit_s:g} s. Raise timeout_s if it is slow."
-                )
+                self._end(f"no sign of life from SGLang for {self._limit_s:g} s. Raise timeout_s if it is slow.")
 
     def _end(self, message: str) -> None:
         if self._stopped.is_set():

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from common.files import written_whole
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from trading.accounting import Floats
 
+from common.files import written_whole
 from report.theme import INK, LINE, MUTED
+from trading.accounting import Floats
 
 # The size of the picture's place on a slide (inches), so that nothing is rescaled there.
 SIZE = (12.4, 5.5)
@@ -109,9 +109,7 @@ def end_labels(axes: Axes, ends: Sequence[float], labels: Sequence[str], colours
     """
     figure = axes.figure
     texts = [
-        figure.text(
-            0, 0, label, color=colour, fontsize=10.5, fontweight="bold", va="center", linespacing=1.25
-        )
+        figure.text(0, 0, label, color=colour, fontsize=10.5, fontweight="bold", va="center", linespacing=1.25)
         for label, colour in zip(labels, colours, strict=True)
     ]
     boxes = [text.get_window_extent() for text in texts]

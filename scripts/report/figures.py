@@ -12,9 +12,6 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
-from trading.accounting import Floats
-from trading.metrics import drawdown
-from trading.tables import Curves
 
 from report.drawing import date_axis, end_labels, page
 from report.theme import (
@@ -30,6 +27,9 @@ from report.theme import (
     short_dollars,
     times,
 )
+from trading.accounting import Floats
+from trading.metrics import drawdown
+from trading.tables import Curves
 
 # Beyond this ratio of the highest to the lowest equity a linear axis squeezes the losers into a line.
 LOG_FROM = 3.5
@@ -39,9 +39,7 @@ LONGEST_LABEL = 30
 def equity_figure(curves: Curves, metrics: Mapping[str, Any]) -> Figure:
     """Equity of all strategies with their final values, and the market's price below as context."""
     figure = page(f"Equity at {times(metrics['leverage'])} leverage", market_line(metrics))
-    grid = figure.add_gridspec(
-        2, 1, height_ratios=[4.6, 1], left=0.07, right=0.8, top=0.85, bottom=0.07, hspace=0.12
-    )
+    grid = figure.add_gridspec(2, 1, height_ratios=[4.6, 1], left=0.07, right=0.8, top=0.85, bottom=0.07, hspace=0.12)
     axes = figure.add_subplot(grid[0])
     price = figure.add_subplot(grid[1], sharex=axes)
 
@@ -79,15 +77,11 @@ def drawdown_figure(curves: Curves, metrics: Mapping[str, Any]) -> Figure:
     draw_strategies(axes, curves, rows, depths)
     trained = next((number for number, row in enumerate(rows) if row["key"] == "trained"), None)
     if trained is not None:
-        axes.fill_between(
-            curves.times, depths[trained], 0, color=STRATEGY["trained"], alpha=0.12, linewidth=0
-        )
+        axes.fill_between(curves.times, depths[trained], 0, color=STRATEGY["trained"], alpha=0.12, linewidth=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylabel("Below the highest equity so far")
     axes.set_ylim(min(depths.min() * 1.05, -0.01), 0)
-    labels = [
-        f"{clipped(row['label'], LONGEST_LABEL)}\ndeepest {percent(row['max_drawdown'], 1)}" for row in rows
-    ]
+    labels = [f"{clipped(row['label'], LONGEST_LABEL)}\ndeepest {percent(row['max_drawdown'], 1)}" for row in rows]
     date_axis(axes)
     end_labels(axes, depths[:, -1], labels, [STRATEGY[row["key"]] for row in rows])
     return figure
@@ -116,10 +110,7 @@ def decisions_figure(
     draw_price(price, curves, width=1.3)
     price.tick_params(labelbottom=False)
     colours = np.array(
-        [
-            to_rgb(DECISION[word] if status == "ok" else INK)
-            for word, status in zip(decisions, statuses, strict=True)
-        ]
+        [to_rgb(DECISION[word] if status == "ok" else INK) for word, status in zip(decisions, statuses, strict=True)]
     )
     edges = date2num(curves.times)
     strip.pcolormesh(edges, [0, 1], colours[np.newaxis], rasterized=True)

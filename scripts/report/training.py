@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from trading.accounting import Floats
 
 from report.drawing import page
 from report.theme import BLUE, GREEN, MUTED, ORANGE, PURPLE, VERMILLION, clipped
+from trading.accounting import Floats
 
 PANELS = (
     ("reward", "Reward per answer (mean)", BLUE),

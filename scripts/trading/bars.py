@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+
 from common.errors import InputError
 from common.files import written_whole
 
@@ -140,9 +141,7 @@ def parse_time(text: str, place: str) -> int:
     if moment.utcoffset() not in (None, timedelta(0)):
         raise InputError(f"{place}: timestamp {text!r} is not in UTC. Convert the times to UTC. {_YFINANCE}")
     if moment.microsecond:
-        raise InputError(
-            f"{place}: timestamp {text!r} has a fraction of a second. Round the times to seconds."
-        )
+        raise InputError(f"{place}: timestamp {text!r} has a fraction of a second. Round the times to seconds.")
     return int(moment.replace(tzinfo=UTC).timestamp())
 
 
@@ -153,9 +152,7 @@ def _rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, str]]]:
             reader = csv.reader(handle, strict=True)
             header = [cell.strip() for cell in next(reader, [])]
             _check_header(header, name)
-            wanted = {
-                i: column for i, column in enumerate(header) if column in ("timestamp", "close", *OPTIONAL)
-            }
+            wanted = {i: column for i, column in enumerate(header) if column in ("timestamp", "close", *OPTIONAL)}
             for cells in reader:
                 if not cells:
                     continue
@@ -195,9 +192,7 @@ def _number(text: str, name: str, place: str) -> float:
     if not math.isfinite(value):
         raise InputError(f"{place}: {name} is {text.strip()}. Mend or remove the row.")
     if name in PRICES and value <= 0:
-        raise InputError(
-            f"{place}: {name} is {text.strip()}, a price must be above zero. Mend or remove the row."
-        )
+        raise InputError(f"{place}: {name} is {text.strip()}, a price must be above zero. Mend or remove the row.")
     if value < 0:
         raise InputError(f"{place}: {name} is {text.strip()}, below zero. Mend or remove the row.")
     return value
@@ -211,9 +206,7 @@ def _check_steps(seconds: np.ndarray, lines: list[int], path: str, gaps: str) ->
     times = format_times(seconds.astype("datetime64[s]"))
     for i in np.flatnonzero(steps <= 0)[:1]:
         what = "is there twice" if steps[i] == 0 else f"comes after {times[i]}, but is earlier"
-        raise InputError(
-            f"{path}, line {lines[i + 1]}: time {times[i + 1]} {what}. Sort the file, one row per bar."
-        )
+        raise InputError(f"{path}, line {lines[i + 1]}: time {times[i + 1]} {what}. Sort the file, one row per bar.")
     if gaps == "allow" or len(steps) == 0:
         return
     lengths, counts = np.unique(steps, return_counts=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from common.errors import InputError
 from common.files import read_jsonl
-from numpy.typing import NDArray
 
 DIRECTION = {"BUY": 1, "SELL": -1, "HOLD": 0}
 STATUSES = ("ok", "truncated", "unparsable")
@@ -46,8 +47,7 @@ class Decisions:
     def directions(self, invalid: str) -> NDArray[np.float64]:
         """1 long, -1 short, 0 flat, shape (samples,); an answer without a decision trades as `invalid`."""
         words = (
-            word if status == "ok" else invalid
-            for word, status in zip(self.decisions, self.statuses, strict=True)
+            word if status == "ok" else invalid for word, status in zip(self.decisions, self.statuses, strict=True)
         )
         return np.array([DIRECTION[word] for word in words], dtype=np.float64)
 
@@ -72,9 +72,7 @@ def read_decisions(path: str | Path) -> Decisions:
                 raise ValueError(f'id "{identifier}" is not a split and a running number like test-000000')
             prefix = prefix or match[1]
             if identifier in seen:
-                raise ValueError(
-                    f"a second decision for {identifier}, which line {seen[identifier]} has already"
-                )
+                raise ValueError(f"a second decision for {identifier}, which line {seen[identifier]} has already")
             expected = f"{prefix}-{number - 1:06d}"
             if identifier != expected:
                 late = match[1] == prefix and int(match[2]) >= number

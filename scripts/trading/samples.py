@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import InputError
-
 from trading.bars import Bars, format_times
 from trading.prompts import LOOK_BACK, build_prompts
 
@@ -72,9 +71,7 @@ def make_samples(
             },
         }
 
-    made = {
-        name: [sample(name, n, i) for n, i in enumerate(indices)] for name, indices in split.ranges.items()
-    }
+    made = {name: [sample(name, n, i) for n, i in enumerate(indices)] for name, indices in split.ranges.items()}
     return made, split
 
 

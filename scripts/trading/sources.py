@@ -18,7 +18,6 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.files import sha256 as sha256_of
-
 from trading.bars import Bars, checked_bars, read_bars
 
 TIMEOUT_S = 30
@@ -106,9 +105,7 @@ def _pieces(url: str) -> Iterator[bytes]:
     except urllib.error.URLError as error:
         raise InputError(f"{url}: cannot be reached ({error.reason}). {advice}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise InputError(
-            f"{url}: the download broke off ({error or type(error).__name__}). {advice}"
-        ) from None
+        raise InputError(f"{url}: the download broke off ({error or type(error).__name__}). {advice}") from None
 
 
 def _klines(file: Path, name: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -134,9 +131,7 @@ def _klines(file: Path, name: str) -> Iterator[tuple[int, dict[str, str]]]:
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise InputError(f"{name}: the ZIP cannot be read ({error}). Give a plain, whole ZIP.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{name}: the file in the ZIP is not a CSV ({error}). Give a ZIP of klines."
-        ) from None
+        raise InputError(f"{name}: the file in the ZIP is not a CSV ({error}). Give a ZIP of klines.") from None
 
 
 def _is_header(cells: list[str], place: str) -> bool:
@@ -145,9 +140,7 @@ def _is_header(cells: list[str], place: str) -> bool:
         return False
     names = tuple(re.sub(r"\W", "_", cell.strip().lower()) for cell in cells[:6])
     if names != _KLINE_COLUMNS:
-        raise InputError(
-            f"{place}: columns {', '.join(names)}, expected {', '.join(_KLINE_COLUMNS)}. Give klines."
-        )
+        raise InputError(f"{place}: columns {', '.join(names)}, expected {', '.join(_KLINE_COLUMNS)}. Give klines.")
     return True
 
 
@@ -157,21 +150,15 @@ def _open_time(text: str, place: str) -> str:
     digits = text.strip()
     unit = units.get(len(digits)) if digits.isdigit() else None
     if unit is None:
-        raise InputError(
-            f"{place}: open time {text!r} is neither milliseconds nor microseconds. Give klines."
-        )
+        raise InputError(f"{place}: open time {text!r} is neither milliseconds nor microseconds. Give klines.")
     if int(digits) % unit:
-        raise InputError(
-            f"{place}: open time {text!r} is not a whole second. Give klines of a minute or more."
-        )
+        raise InputError(f"{place}: open time {text!r} is not a whole second. Give klines of a minute or more.")
     return datetime.fromtimestamp(int(digits) // unit, UTC).isoformat()
 
 
 def _hash(text: str, key: str) -> str:
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raise InputError(
-            f"{key}: {text!r} is not a SHA-256, which has 64 hexadecimal digits. Take it from sha256sum."
-        )
+        raise InputError(f"{key}: {text!r} is not a SHA-256, which has 64 hexadecimal digits. Take it from sha256sum.")
     return text.lower()
 
 

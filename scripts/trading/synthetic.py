@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from common.errors import InputError
 
+from common.errors import InputError
 from trading.bars import Bars, parse_time
 
 START_PRICE = 100_000.0
@@ -127,13 +127,9 @@ def volatilities(settings: Settings) -> np.ndarray:
 def standardised_moves(settings: Settings) -> np.ndarray:
     """Log returns in units of the hour's volatility, shape (bars - 1,): shocks, and all there is to learn."""
     hours = settings.bars - 1
-    shocks = _generator(settings, 1).standard_t(SHOCK_FREEDOM, hours) * math.sqrt(
-        (SHOCK_FREEDOM - 2) / SHOCK_FREEDOM
-    )
+    shocks = _generator(settings, 1).standard_t(SHOCK_FREEDOM, hours) * math.sqrt((SHOCK_FREEDOM - 2) / SHOCK_FREEDOM)
     moves = (
-        shocks
-        + settings.trend * _hidden_trend(settings, hours)
-        + settings.slow_drift * _slow_phase(settings, hours)
+        shocks + settings.trend * _hidden_trend(settings, hours) + settings.slow_drift * _slow_phase(settings, hours)
     )
     if settings.momentum == 0:
         return moves
@@ -245,8 +241,7 @@ def _check(settings: Settings, calibration: Calibration) -> None:
         raise InputError(f"{key}.calibrate.hours: is {calibration.hours}, must be 0 (off) or more.")
     if settings.bars < max(calibration.hours, 1) + 2:
         raise InputError(
-            f"{key}.bars: is {settings.bars}, too few for {calibration.hours} calibrated hours and a start. "
-            "Raise it."
+            f"{key}.bars: is {settings.bars}, too few for {calibration.hours} calibrated hours and a start. Raise it."
         )
     if not 0 < settings.volatility < 1:
         raise InputError(

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from common.errors import InputError
-from common.files import written_whole
 from numpy.typing import NDArray
 
+from common.errors import InputError
+from common.files import written_whole
 from trading.accounting import Account, Floats
 from trading.metrics import Trade
 
@@ -93,9 +93,7 @@ def read_equity(path: Path) -> Curves:
                     if len(values) != len(EQUITY_COLUMNS) - 2 or not all(math.isfinite(v) for v in values):
                         raise ValueError
                 except ValueError:
-                    raise InputError(
-                        f"{path}, line {line}: not a time, a strategy and five numbers. {again}"
-                    ) from None
+                    raise InputError(f"{path}, line {line}: not a time, a strategy and five numbers. {again}") from None
                 times.setdefault(key, []).append(time)
                 numbers.setdefault(key, []).append(values)
     except FileNotFoundError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from common.files import sha256, write_json, write_jsonl
 from trading.bars import Bars, format_times, write_bars
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from trading.accounting import Account, Terms, account
 
 moves = arrays(np.float64, st.integers(1, 60), elements=st.floats(-0.3, 0.3))
@@ -161,9 +162,7 @@ def test_arrays_that_cannot_be_traded_are_refused(prices: list, sides: list, mes
         account(prices, sides, Terms())
 
 
-@pytest.mark.parametrize(
-    "terms", [{"leverage": -1.0}, {"leverage": math.inf}, {"capital": 0.0}, {"sizing": "some"}]
-)
+@pytest.mark.parametrize("terms", [{"leverage": -1.0}, {"leverage": math.inf}, {"capital": 0.0}, {"sizing": "some"}])
 def test_terms_that_make_no_sense_are_refused(terms: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(terms))):
         Terms(**terms)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from common.errors import InputError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from common.errors import InputError
 from trading.bars import Bars, format_times, read_bars, write_bars
 
 GOOD = [
@@ -38,9 +39,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert bars.extra == {}
 
 
-@pytest.mark.parametrize(
-    "time", ["2025-01-01T00:00:00", "2025-01-01 00:00:00+00:00", "2025-01-01", "20250101T00Z"]
-)
+@pytest.mark.parametrize("time", ["2025-01-01T00:00:00", "2025-01-01 00:00:00+00:00", "2025-01-01", "20250101T00Z"])
 def test_other_spellings_of_utc_and_times_without_an_offset_are_utc(tmp_path: Path, time: str) -> None:
     bars = read_bars(written(tmp_path / "bars.csv", replaced(2, f"{time},100")))
     assert format_times(bars.time)[0] == "2025-01-01T00:00:00Z"
@@ -129,9 +128,7 @@ PRICES = st.lists(st.floats(1e-12, 1e12), min_size=1, max_size=20)
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(PRICES, st.integers(0, 2**32), st.integers(1, 10**6))
-def test_what_is_written_is_read_back_equal(
-    tmp_path: Path, close: list[float], start: int, step: int
-) -> None:
+def test_what_is_written_is_read_back_equal(tmp_path: Path, close: list[float], start: int, step: int) -> None:
     time = (start + step * np.arange(len(close))).astype("datetime64[s]")
     bars = Bars(time, np.array(close), {"open": np.array(close) / 3, "volume": np.arange(len(close)) / 7})
     write_bars(tmp_path / "bars.csv", bars)

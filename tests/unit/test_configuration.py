@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
 from configuration import (
     ConfigurationError,
     allowed,
@@ -21,8 +24,6 @@ from configuration import (
     resolve,
     text,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 PROJECT = Path(__file__).parents[2]
 SCHEMA = read_schema(PROJECT / "config" / "schema.yaml")
@@ -174,8 +175,7 @@ def test_two_and_two_point_zero_are_the_same_leverage_in_paths() -> None:
         (
             "samples.test",
             1.5,
-            "samples.test: given 1.5; "
-            "allowed: a whole number of 1 or more, or a share between 0 and 1 (samples).",
+            "samples.test: given 1.5; allowed: a whole number of 1 or more, or a share between 0 and 1 (samples).",
         ),
         (
             "simulate.leverage",
@@ -220,8 +220,7 @@ def test_a_bad_value_is_one_line_with_the_key_what_was_given_and_what_is_allowed
 def test_an_unknown_key_is_named_with_the_one_that_was_probably_meant() -> None:
     (line,) = problems(with_value("train.reward.scael", 1000))
     assert line == (
-        "train.reward.scael: unknown key, given 1000. Did you mean scale? "
-        "Keys of train.reward: scale, valid, invalid."
+        "train.reward.scael: unknown key, given 1000. Did you mean scale? Keys of train.reward: scale, valid, invalid."
     )
 
 
@@ -305,9 +304,7 @@ def test_every_setting_is_a_flag_of_its_program_and_every_flag_is_set(script: st
 
 def without_null(section: dict[str, Any]) -> dict[str, Any]:
     """Every key, with a value where it is null, so that it gives a flag."""
-    return {
-        k: without_null(v) if isinstance(v, dict) else "x" if v is None else v for k, v in section.items()
-    }
+    return {k: without_null(v) if isinstance(v, dict) else "x" if v is None else v for k, v in section.items()}
 
 
 def flag_names(text: str) -> set[str]:

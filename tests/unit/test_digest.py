@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from digest import code_digest, constant, imported_files
 
 MODULE = '''"""Accounting."""
@@ -60,9 +61,7 @@ def test_the_place_of_the_project_does_not_count(tmp_path: Path, original: str) 
         ("\n\ndef", "\n\n\n\ndef"),
     ],
 )
-def test_comments_docstrings_and_formatting_do_not_count(
-    tmp_path: Path, original: str, old: str, new: str
-) -> None:
+def test_comments_docstrings_and_formatting_do_not_count(tmp_path: Path, original: str, old: str, new: str) -> None:
     assert old in MODULE
     assert digest_with(tmp_path, "trading/accounting.py", MODULE.replace(old, new)) == original
 
@@ -71,9 +70,7 @@ def test_comments_docstrings_and_formatting_do_not_count(
     ("old", "new"),
     [("1 + move", "1 - move"), ("1 + move", "1.0 + move"), ("grow", "change"), ("equity,", "e,")],
 )
-def test_a_changed_line_in_an_imported_module_counts(
-    tmp_path: Path, original: str, old: str, new: str
-) -> None:
+def test_a_changed_line_in_an_imported_module_counts(tmp_path: Path, original: str, old: str, new: str) -> None:
     assert digest_with(tmp_path, "trading/accounting.py", MODULE.replace(old, new)) != original
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -20,9 +21,9 @@ from hypothesis import strategies as st
 from tests.tiny_model import sample_rows, write_tiny_model
 
 from common.errors import InputError
-from inference import engine as engine_module
-from inference.engine import STUBS, cache_tokens, environment, prepare_process
+from inference.engine import cache_tokens
 from inference.model import Model, read_model
+from inference.processes import STUBS, environment, prepare_process, socket_folder
 from inference.questions import ask, load_tokenizer, read_samples
 from inference.sampling import Sampling, gumbel, seeded_multinomial
 
@@ -54,9 +55,7 @@ def change_config(folder: Path, **values: Any) -> None:
 def test_a_whole_folder_is_read(folder: Path) -> None:
     model = read_model(folder)
     assert (model.name, model.vocabulary, model.context) == ("tiny", 304, 256)
-    assert (
-        model.cache_bytes_per_token == 2 * 4 * 2 * 2 * 16
-    )  # key and value, float32, layers, heads, head size
+    assert model.cache_bytes_per_token == 2 * 4 * 2 * 2 * 16  # key and value, float32, layers, heads, head size
     assert model.stop_ids == {2}
 
 
@@ -89,31 +88,31 @@ def cut(folder: Path) -> None:
         (lambda f: change_config(f, architectures=["LlamaForCausalLM"]), "only Qwen3ForCausalLM"),
         (lambda f: change_config(f, architectures=["Qwen3MoeForCausalLM"]), "only Qwen3ForCausalLM"),
         (lambda f: change_config(f, vocab_size="many"), "vocab_size is many"),
+        (lambda f: change_config(f, intermediate_size=96), r"gate_proj.weight has shape \[128, 64\]"),
+        (lambda f: change_config(f, num_key_value_heads=1), "k_proj.weight has shape"),
+        (lambda f: change_config(f, vocab_size=320), "embed_tokens.weight has shape"),
+        (lambda f: change_config(f, num_hidden_layers=3), "layers.2.input_layernorm.weight is missing"),
         (lambda f: change_config(f, tie_word_embeddings=False), "lm_head.weight is missing"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: not JSON"),
         (lambda f: (f / "config.json").unlink(), "config.json: no such file"),
         (lambda f: (f / "tokenizer.json").unlink(), "no tokenizer.json"),
-        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: no such file"),
+        (lambda f: (f / WEIGHTS).unlink(), "model.safetensors: no such file"),
         (cut, "but its header says"),
         (drop_tensor, "model.layers.1.self_attn.q_norm.weight is missing"),
-        (lambda f: (f / "model.safetensors").write_bytes(b""), "not a safetensors file"),
-        (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64), "not a safetensors file"),
+        (lambda f: (f / WEIGHTS).write_bytes(b""), "not a safetensors file"),
+        (lambda f: (f / WEIGHTS).write_bytes(b"\xff" * 64), "not a safetensors file"),
         (
-            lambda f: (f / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"[]"),
+            lambda f: (f / WEIGHTS).write_bytes(b"\x02" + bytes(7) + b"[]"),
             "not a safetensors file",
         ),
         (
-            lambda f: (f / "model.safetensors.index.json").write_text(
-                '{"weight_map": {"a": "b.safetensors"}}'
-            ),
+            lambda f: (f / INDEX).write_text('{"weight_map": {"a": "b.safetensors"}}'),
             "b.safetensors: no such file",
         ),
-        (lambda f: (f / "model.safetensors.index.json").write_text("{}"), "no weight_map"),
+        (lambda f: (f / INDEX).write_text("{}"), "no weight_map"),
     ],
 )
-def test_a_spoiled_folder_is_refused_in_one_line(
-    own: Path, spoil: Callable[[Path], Any], message: str
-) -> None:
+def test_a_spoiled_folder_is_refused_in_one_line(own: Path, spoil: Callable[[Path], Any], message: str) -> None:
     spoil(own)
     with pytest.raises(InputError, match=message) as caught:
         read_model(own)
@@ -155,6 +154,14 @@ def test_a_thinking_template_opens_the_thinking_in_the_prompt(tmp_path: Path) ->
     assert tokenizer.decode(one.prompt_ids).endswith("<|im_start|>assistant\n<think>\n")
 
 
+def test_the_tokenizers_end_of_turn_ends_an_answer_too(own: Path) -> None:
+    change_config(own, eos_token_id=None)
+    (own / "generation_config.json").unlink()
+    model = read_model(own)
+    assert model.stop_ids == frozenset()
+    assert model.stopping_at(load_tokenizer(model)).stop_ids == {2}
+
+
 def test_prompt_and_answer_have_to_fit_the_context(folder: Path, tmp_path: Path) -> None:
     model = read_model(folder)
     path = write(tmp_path / "s.jsonl", sample_rows(2))
@@ -166,10 +173,9 @@ def test_prompt_and_answer_have_to_fit_the_context(folder: Path, tmp_path: Path)
         ask(rows, path, tokenizer, model, room=257 - length)
 
 
-def test_a_tokenizer_larger_than_the_model_is_refused(own: Path) -> None:
-    change_config(own, vocab_size=200)
-    model = read_model(own)
-    path = write(own / "s.jsonl", [{**sample_rows(1)[0], "prompt": [{"role": "user", "content": "soaring"}]}])
+def test_a_tokenizer_larger_than_the_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    model = dataclasses.replace(read_model(folder), vocabulary=200)
+    path = write(tmp_path / "s.jsonl", sample_rows(1))
     with pytest.raises(InputError, match="ids that its model does not have"):
         ask(read_samples(path), path, load_tokenizer(model), model, room=8)
 
@@ -245,9 +251,7 @@ def test_a_seed_means_nothing_to_greedy_decoding() -> None:
 
 
 @given(batch=st.integers(1, 512), longest=st.integers(1, 200), per_token=st.integers(64, 2**22))
-def test_the_cache_holds_one_answer_at_least_and_stays_modest(
-    batch: int, longest: int, per_token: int
-) -> None:
+def test_the_cache_holds_one_answer_at_least_and_stays_modest(batch: int, longest: int, per_token: int) -> None:
     model = Model(Path(), "m", 304, 256, per_token, frozenset())
     tokens = cache_tokens(model, GREEDY, batch, longest)
     one = longest + 8 + 1
@@ -378,9 +382,7 @@ def test_a_draw_depends_on_its_own_row_only() -> None:
     weights = torch.rand(50, 40, generator=torch.Generator().manual_seed(0))
     seeds, places = torch.arange(50), torch.arange(50) % 7
     together = seeded_multinomial(weights, seeds, places)
-    alone = [
-        seeded_multinomial(weights[i : i + 1], seeds[i : i + 1], places[i : i + 1]).item() for i in range(50)
-    ]
+    alone = [seeded_multinomial(weights[i : i + 1], seeds[i : i + 1], places[i : i + 1]).item() for i in range(50)]
     assert together[:, 0].tolist() == alone
 
 
@@ -456,7 +458,7 @@ def test_sockets_get_a_short_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     deep = tmp_path / ("x" * 100)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    folder = Path(engine_module._socket_folder())
+    folder = Path(socket_folder())
     assert len(str(folder)) < 80
     assert tempfile.gettempdir() == str(folder)
     folder.rmdir()

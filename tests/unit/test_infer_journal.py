@@ -69,9 +69,7 @@ def test_only_what_is_missing_is_asked_and_batches_stay_where_they_were(tmp_path
 
 @settings(max_examples=30, deadline=None)
 @given(cut=st.integers(min_value=1, max_value=800))
-def test_a_journal_cut_anywhere_keeps_its_whole_lines(
-    tmp_path_factory: pytest.TempPathFactory, cut: int
-) -> None:
+def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     folder = tmp_path_factory.mktemp("journal")
     add(folder, range(0, 10))
     path = file_in(folder)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from trading.bars import read_bars
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "market.py"
@@ -81,9 +82,7 @@ def test_a_bad_file_is_one_line_exit_code_1_and_leaves_what_was_there(tmp_path: 
     assert done.stderr.startswith("market: error: ")
     assert done.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bars.csv", "in.csv", "summary.json"]
-    assert (
-        (tmp_path / "bars.csv").read_text() == (tmp_path / "summary.json").read_text() == "of an earlier run"
-    )
+    assert (tmp_path / "bars.csv").read_text() == (tmp_path / "summary.json").read_text() == "of an earlier run"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from trading.accounting import Terms, account
 from trading.metrics import drawdown, hit_rate, max_drawdown, shares, summary, total_return, trades
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from trading.answers import parse_answer
 from trading.bars import Bars
 from trading.prompts import (
@@ -128,9 +129,7 @@ def test_a_compact_prompt_says_what_the_bars_did() -> None:
     # Ups and downs of 1%, then three big ups.
     close = 100 * np.cumprod([1.0, *[1.01, 0.99] * 70, 1.03, 1.02, 1.03])
     bars = Bars(np.arange(len(close)).astype("datetime64[s]"), close)
-    assert (
-        build_prompts(bars, "compact")[-1] == "wild overbought soaring moves -- ++ -- ++ -- ++ -- +++ +++ +++"
-    )
+    assert build_prompts(bars, "compact")[-1] == "wild overbought soaring moves -- ++ -- ++ -- ++ -- +++ +++ +++"
 
 
 @given(SEEDS)

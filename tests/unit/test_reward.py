@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trading.reward import reward
 
 PRICE = st.floats(1e-3, 1e6)

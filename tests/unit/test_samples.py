@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from common.errors import InputError
-from common.files import write_jsonl
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
+from common.errors import InputError
+from common.files import write_jsonl
 from trading.bars import Bars, format_times, read_bars
 from trading.prompts import LOOK_BACK, STYLES, build_prompts
 from trading.samples import HORIZON, SPLITS, make_samples, split_in_time, summary
@@ -114,9 +115,7 @@ def test_pandas_through_which_slime_reads_leaves_the_metadata_alone(tmp_path: Pa
     assert frame["prompt"].tolist() == [sample["prompt"] for sample in samples["test"]]
     assert set(frame["label"]) == {""}
     # The control: the same values at the top level do not survive.
-    (tmp_path / "flat.jsonl").write_text(
-        json.dumps({"id": "00012", "created_at": "2025-01-01T00:00:00Z"}) + "\n"
-    )
+    (tmp_path / "flat.jsonl").write_text(json.dumps({"id": "00012", "created_at": "2025-01-01T00:00:00Z"}) + "\n")
     flat = pd.read_json(tmp_path / "flat.jsonl", lines=True, dtype={"label": str})
     assert flat["id"][0] == 12
     assert not isinstance(flat["created_at"][0], str)

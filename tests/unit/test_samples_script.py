@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from common.files import read_jsonl
 from trading.bars import write_bars
 from trading.synthetic import Calibration, Settings, synthetic_bars

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from common.errors import InputError
 from trading.bars import format_times
 from trading.sources import from_csv, from_download
@@ -100,9 +101,7 @@ def test_a_csv_is_downloaded(serve: Callable[[bytes], str]) -> None:
 
 
 @pytest.mark.parametrize("text", [MS, HEADER + MS, US, HEADER.replace("_", " ").title() + US])
-def test_zipped_klines_are_downloaded_and_labelled_by_their_open_time(
-    serve: Callable[[bytes], str], text: str
-) -> None:
+def test_zipped_klines_are_downloaded_and_labelled_by_their_open_time(serve: Callable[[bytes], str], text: str) -> None:
     data = zipped(klines=text)
     bars = from_download(serve(data), digest(data))
     assert format_times(bars.time) == ["2025-01-01T00:00:00Z", "2025-01-01T01:00:00Z"]
@@ -139,9 +138,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
-def test_a_bad_download_is_refused_with_its_address_and_line(
-    serve: Callable[[bytes], str], case: str
-) -> None:
+def test_a_bad_download_is_refused_with_its_address_and_line(serve: Callable[[bytes], str], case: str) -> None:
     data, words = BAD_FILES[case]
     with pytest.raises(InputError, match=words):
         from_download(serve(data), digest(data))

@@ -8,9 +8,10 @@ import math
 
 import numpy as np
 import pytest
-from common.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from common.errors import InputError
 from trading.bars import Bars, format_times
 from trading.synthetic import (
     Calibration,
@@ -180,6 +181,4 @@ BAD = {
 def test_what_cannot_be_is_refused_by_its_key(case: str) -> None:
     market, calibration, words = BAD[case]
     with pytest.raises(InputError, match=words):
-        synthetic_bars(
-            dataclasses.replace(Settings(), **market), dataclasses.replace(Calibration(), **calibration)
-        )
+        synthetic_bars(dataclasses.replace(Settings(), **market), dataclasses.replace(Calibration(), **calibration))

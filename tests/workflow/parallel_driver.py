@@ -21,13 +21,14 @@ def main() -> None:
     parser.add_argument("--delay-rank", type=int, help="control: this rank sleeps in every iteration")
     args = parser.parse_args()
 
+    from parallel_task import GROUP, ITERATIONS, PROMPTS, SHAPE, UPDATES, settings, task
+
     from grpo import learner as learner_module
     from grpo import loop as loop_module
     from grpo import parallel
     from grpo.learner import Learner, UpdateSettings, gathered, select_groups
     from grpo.loop import Loop, own_places
     from grpo.loss import LossSettings
-    from parallel_task import GROUP, ITERATIONS, PROMPTS, SHAPE, UPDATES, settings, task
 
     torch.set_num_threads(1)
     ranks = parallel.start("cpu", args.tensor, args.data)

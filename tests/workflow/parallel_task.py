@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import torch
+
 from grpo.loop import LoopSettings
 from grpo.qwen3 import Qwen3Shape
 from grpo.task import Judgement, Task

@@ -27,9 +27,7 @@ class Workflow:
 
     def snakemake(self, *arguments: str | Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
         """Run Snakemake as a user does who has not activated any environment."""
-        environment = {
-            key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")
-        }
+        environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
         return subprocess.run(
             [Path(sys.executable).parent / "snakemake", "--cores", "2", *arguments],
             cwd=self.folder,

@@ -68,11 +68,19 @@ def test_a_bad_market_file_stops_the_run_with_the_line_of_the_file(workflow: Wor
     configuration = workflow.configuration("bad", settings)
     done = workflow.snakemake("results/bad/market/bars.csv", "--configfile", configuration)
     assert done.returncode != 0
-    (line,) = [
-        line for line in (done.stdout + done.stderr).splitlines() if line.startswith("market: error: ")
-    ]
+    (line,) = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("market: error: ")]
     assert "line 3" in line
     assert "-5" in line
     assert line in (workflow.results("bad") / "logs" / "market.log").read_text()
     assert "Traceback" not in done.stdout + done.stderr
     assert [*(workflow.results("bad") / "market").rglob("*")] == []  # nothing half-made
+
+
+def test_results_without_snakemakes_records_of_them_are_pointed_out(workflow: Workflow) -> None:
+    market = workflow.results("demo") / "market"
+    market.mkdir(parents=True)
+    (market / "bars.csv").write_text("timestamp,close\n")
+    assert "a changed setting or program goes unnoticed" in workflow.run("--dry-run")
+    records = workflow.folder / ".snakemake" / "metadata"
+    (records / "one").write_text("{}")
+    assert "goes unnoticed" not in workflow.run("--dry-run")

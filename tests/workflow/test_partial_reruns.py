@@ -82,9 +82,7 @@ def test_a_changed_setting_reruns_the_rules_that_read_it_and_what_follows(
         ("infer.base.temperature", 1.0),
     ],
 )
-def test_an_equal_value_written_in_another_way_reruns_nothing(
-    finished: Workflow, path: str, value: Any
-) -> None:
+def test_an_equal_value_written_in_another_way_reruns_nothing(finished: Workflow, path: str, value: Any) -> None:
     assert finished.planned(finished.configuration("same", changed(MINIMAL, path, value))) == set()
 
 
@@ -100,15 +98,11 @@ def test_another_leverage_runs_simulate_plot_and_deck_and_leaves_the_rest_untouc
 
     def state() -> dict[str, int]:
         return {
-            str(path.relative_to(results)): path.stat().st_mtime_ns
-            for path in results.rglob("*")
-            if path.is_file()
+            str(path.relative_to(results)): path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()
         }
 
     before = state()
-    said = finished.run(
-        "--configfile", finished.configuration("leverage", changed(MINIMAL, "simulate.leverage", [3]))
-    )
+    said = finished.run("--configfile", finished.configuration("leverage", changed(MINIMAL, "simulate.leverage", [3])))
     after = state()
     new = set(after) - set(before)
     assert {name: after[name] for name in before} == before

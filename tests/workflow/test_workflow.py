@@ -42,9 +42,7 @@ def test_without_arguments_the_demo_is_planned_up_to_its_deck(workflow: Workflow
 
 def test_a_configuration_inherits_nothing_from_the_demo(workflow: Workflow) -> None:
     demo = workflow.folder / "config" / "config.yaml"
-    demo.write_text(
-        demo.read_text().replace("kl_beta: 0.04", "kl_beta: 0.9").replace("seed: 2025", "seed: 1")
-    )
+    demo.write_text(demo.read_text().replace("kl_beta: 0.04", "kl_beta: 0.9").replace("seed: 2025", "seed: 1"))
     said = workflow.run("--dry-run", "--printshellcmds", "--configfile", "config/null.yaml")
     assert "results/null-market/" in said
     assert "results/demo" not in said

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from grpo import parallel
 from grpo.checkpoint import save
 from grpo.learner import Learner, UpdateSettings

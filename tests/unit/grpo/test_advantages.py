@@ -1,8 +1,9 @@
 import pytest
 import torch
-from grpo.advantages import flat_groups, group_advantages
 from hypothesis import given
 from hypothesis import strategies as st
+
+from grpo.advantages import flat_groups, group_advantages
 
 
 def test_one_right_of_eight_by_hand() -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from common.errors import InputError
 from grpo.checkpoint import iterations_in, key_of, load, prune, read_weights, save
 from grpo.learner import Learner

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from common.errors import InputError
 from grpo.checkpoint import folder_name, read_weights
 from grpo.learner import Learner, full_weights

@@ -2,9 +2,10 @@ import math
 
 import pytest
 import torch
-from grpo.loss import LossSettings, clip_active, clipped_surrogate, k3_divergence, token_losses
 from hypothesis import given
 from hypothesis import strategies as st
+
+from grpo.loss import LossSettings, clip_active, clipped_surrogate, k3_divergence, token_losses
 
 
 def logs(*ratios: float) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from grpo.packing import PackedGroups, pack
 from grpo.policy import answer_statistics
 

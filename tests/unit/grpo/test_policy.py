@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from common.errors import InputError
 from grpo import parity
 from grpo.hugging_face import read_tensors, write_tensors

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
+
 from grpo.packing import pack
 from grpo.policy import answer_logits, answer_statistics
 from grpo.qwen3 import Qwen3Shape

@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 import torch
+
 from grpo.schedule import batch_of, learning_rate, random_generator
 
 

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from common.errors import InputError
 from grpo.qwen3 import Qwen3Shape
 from grpo.weights import check_tensors, checksum, to_hugging_face, to_megatron

@@ -16,9 +16,7 @@ import torch
 def refuse_on_cuda(module: str) -> None:
     """Raise ImportError where torch sees a GPU."""
     if torch.cuda.is_available():
-        raise ImportError(
-            f"{module} here is a stand-in for CPUs, but torch sees a GPU: install the real {module}"
-        )
+        raise ImportError(f"{module} here is a stand-in for CPUs, but torch sees a GPU: install the real {module}")
 
 
 def absent(module: str) -> Callable[[str], Any]:
@@ -29,9 +27,7 @@ def absent(module: str) -> Callable[[str], Any]:
             raise AttributeError(name)
 
         def missing(*_: Any, **__: Any) -> NoReturn:
-            raise RuntimeError(
-                f"{module}.{name} was called, but on this CPU {module} is an import-only stand-in"
-            )
+            raise RuntimeError(f"{module}.{name} was called, but on this CPU {module} is an import-only stand-in")
 
         return missing
 

@@ -1,0 +1,168 @@
+"""`make test-long`: full sizes and rates over many seeds. Sections by name: -k demo, null, btc, kill, rates."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from project_copy import PROJECT, Workflow, copy_project
+from test_workflow import BTC, FILES, files, rows
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(5400)]
+
+DEMO = yaml.safe_load((PROJECT / "config" / "config.yaml").read_text())
+BUDGET_S = 3000
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """The demo, run once for the session."""
+    workflow = copy_project(tmp_path_factory.mktemp("demo") / "project")
+    start = time.monotonic()
+    done = workflow.snakemake(timeout=BUDGET_S)
+    assert done.returncode == 0, done.stderr[-6000:]
+    print(f"\nthe demo took {time.monotonic() - start:.0f} s; seconds and peak memory (MB) of each rule:")
+    for table in sorted((workflow.results("demo") / "benchmarks").glob("*.tsv")):
+        header, values = [line.split("\t") for line in table.read_text().splitlines()[:2]]
+        row = dict(zip(header, values, strict=True))
+        print(f"  {table.stem:20} {float(row['s']):7.1f} s  {row['max_rss']:>9} MB")
+    return workflow
+
+
+def ends(results: Path) -> dict[str, float]:
+    """Final capital by strategy."""
+    metrics = json.loads((results / "leverage-2" / "metrics.json").read_text())
+    return {row["key"]: row["final_capital"] for row in metrics["strategies"]}
+
+
+def test_demo_reaches_its_slides(demo: Workflow) -> None:
+    results = demo.results("demo")
+    files(results, FILES)
+    capital = ends(results)
+    print(f"\nfinal capital: { {name: round(value) for name, value in capital.items()} }")
+    assert round(capital["always_buy"]) == 52_437
+    assert round(capital["always_sell"]) == 149_632
+    manifest = json.loads((results / "train/checkpoint.json").read_text())
+    assert manifest["name"] == "iter_0000500"
+
+
+def test_demo_training_is_stable(demo: Workflow) -> None:
+    metrics = rows(demo.results("demo") / "train/metrics.jsonl")
+    assert len(metrics) == 500
+    assert sum(row["spike"] for row in metrics) < 5  # 1%
+    assert sum(row["invalid"] for row in metrics[-100:]) / 100 < 0.03
+    assert max(row["clip_fraction"] or 0 for row in metrics) > 0  # two minibatches: the clip acts
+
+
+def test_null_market_runs_to_its_slides(tmp_path: Path) -> None:
+    workflow = copy_project(tmp_path / "project")
+    done = workflow.snakemake("--configfile", "config/null.yaml", timeout=BUDGET_S)
+    assert done.returncode == 0, done.stderr[-6000:]
+    files(workflow.results("null-market"), FILES)
+    print(f"\nfinal capital: { {name: round(value) for name, value in ends(workflow.results('null-market')).items()} }")
+
+
+def test_btc_closes_run_at_full_size(tmp_path: Path) -> None:
+    if not BTC.is_file():
+        pytest.skip(f"{BTC} is not there")
+    workflow = copy_project(tmp_path / "project")
+    settings = copy.deepcopy(DEMO) | {"run": "btc"}
+    settings["market"] = {"name": "BTC-USD", "source": "csv", "csv": {"path": str(BTC)}}
+    settings["samples"] = {"test": 0.2, "validation": 0.1}
+    done = workflow.snakemake("--configfile", workflow.configuration("btc", settings), timeout=BUDGET_S)
+    assert done.returncode == 0, done.stderr[-6000:]
+    files(workflow.results("btc"), FILES)
+    print(f"\nfinal capital: { {name: round(value) for name, value in ends(workflow.results('btc')).items()} }")
+
+
+class Training:
+    """train.py on a run's files, into a folder of its own."""
+
+    def __init__(self, workflow: Workflow, run: str, out: Path, *more: str) -> None:
+        results = workflow.results(run)
+        parameters = json.loads((results / "train/checkpoint.json").read_text())["parameters"]
+        flags = []
+        for name, value in parameters.items():
+            dashed = name.replace("_", "-")
+            if isinstance(value, bool):
+                flags.append(f"--{dashed}" if value else f"--no-{dashed}")
+            else:
+                flags.append(f"--{dashed}={value}")
+        self.out = out
+        self.manifest = out / "checkpoint.json"
+        self.command = [sys.executable, str(workflow.folder / "scripts" / "train.py"), *flags, *more]
+        self.command += [f"--weights={results}/model/megatron", f"--base={results}/model/base"]
+        self.command += [f"--{part}={results}/samples/{part}.jsonl" for part in ("train", "validation")]
+        self.command += [f"--checkpoints={out}/checkpoints", f"--output-manifest={self.manifest}"]
+        self.command += [f"--output-metrics={out}/metrics.jsonl"]
+
+    def start(self) -> subprocess.Popen[bytes]:
+        self.out.mkdir(parents=True, exist_ok=True)
+        with open(self.out / "log", "ab") as log:
+            return subprocess.Popen(self.command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    def done(self) -> int:
+        """Iterations in the journal so far."""
+        journals = list(self.out.glob("checkpoints/*/metrics.jsonl"))
+        return len(journals[0].read_bytes().splitlines()) if journals else 0
+
+
+def test_kill_and_resume_ends_with_the_same_bits(demo: Workflow, tmp_path: Path) -> None:
+    undisturbed = json.loads((demo.results("demo") / "train/checkpoint.json").read_text())
+    training = Training(demo, "demo", tmp_path / "killed")
+    for number, after in ((signal.SIGKILL, 60), (signal.SIGTERM, 170), (signal.SIGKILL, 230), (signal.SIGKILL, 410)):
+        process = training.start()
+        while training.done() < after and process.poll() is None:
+            time.sleep(0.2)
+        assert process.poll() is None, (tmp_path / "killed/log").read_text()[-2000:]
+        process.send_signal(number)
+        assert process.wait(60) != 0
+        assert not training.manifest.exists()
+    assert training.start().wait(600) == 0, (tmp_path / "killed/log").read_text()[-2000:]
+    resumed = json.loads(training.manifest.read_text())
+    assert resumed["weights_sha256"] == undisturbed["weights_sha256"]
+    assert resumed["key"] == undisturbed["key"]
+    ours, theirs = rows(tmp_path / "killed/metrics.jsonl"), rows(demo.results("demo") / "train/metrics.jsonl")
+    assert [row["reward"] for row in ours] == [row["reward"] for row in theirs]
+
+
+@pytest.mark.parametrize("planted", [True, False], ids=["planted", "null"])
+def test_rates_over_seeds(demo: Workflow, tmp_path: Path, planted: bool) -> None:
+    """Mean validation reward of the trained model over seeds that the demo does not use.
+
+    An hour's reward has a standard deviation of about 6, so the mean over 850 hours has one of 0.2. The
+    market is drawn anew for each seed; the base model is the demo's.
+    """
+    python, scripts = sys.executable, demo.folder / "scripts"
+    strengths = ("0.18", "0.1", "0.02") if planted else ("0", "0", "0")
+    found = {}
+    for seed in range(101, 107):
+        folder = tmp_path / str(seed)
+        market = [python, scripts / "market.py", "--source=synthetic", "--name=m", f"--synthetic-seed={seed}"]
+        for name, value in zip(("momentum", "trend", "slow-drift"), strengths, strict=True):
+            market.append(f"--synthetic-{name}={value}")
+        subprocess.run(
+            [*market, f"--output-bars={folder}/bars.csv", f"--output-summary={folder}/summary.json"], check=True
+        )
+        samples = [python, scripts / "samples.py", f"--bars={folder}/bars.csv", "--prompt=compact", "--mask"]
+        samples += ["--test=1706", "--validation=850"]
+        samples += [f"--output-{part}={folder}/{part}.jsonl" for part in ("train", "validation", "test")]
+        subprocess.run(samples, check=True)
+        training = Training(demo, "demo", folder / "out", "--validate-every=500")
+        training.command += [f"--train={folder}/train.jsonl", f"--validation={folder}/validation.jsonl"]
+        assert training.start().wait(900) == 0
+        found[seed] = rows(folder / "out/metrics.jsonl")[-1]["validation"]["reward"]
+    print(f"\n{'planted' if planted else 'null'}: { {seed: round(value, 2) for seed, value in found.items()} }")
+    learned = sum(value > 0.4 for value in found.values())  # two standard deviations
+    if planted:
+        assert learned >= 5
+    else:
+        assert learned <= 1
