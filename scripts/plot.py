@@ -12,12 +12,10 @@ from common.files import read_json, read_jsonl, sha256
 from common.provenance import check_input
 from report.drawing import save, style
 from report.figures import decisions_figure, drawdown_figure, equity_figure
+from report.theme import METRICS_KEY
 from report.training import PANELS, training_figure
 from trading.decisions import Decisions, read_decisions
 from trading.tables import Curves, read_equity
-
-# Under this name a picture says which metrics.json it shows; deck refuses a picture of another one.
-METRICS_KEY = "Metrics-SHA256"
 
 
 def arguments() -> argparse.Namespace:

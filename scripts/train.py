@@ -86,6 +86,9 @@ def main() -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # Megatron forks to write checkpoints
     warnings.filterwarnings("ignore")
+    check(args)
+    samples = read_jsonl(args.train)
+    validation = read_jsonl(args.validation) if args.validation.stat().st_size else []
     import torch
 
     from common.journal import Journal
@@ -98,7 +101,6 @@ def main() -> None:
     from grpo.weights import checksum
 
     torch.set_num_threads(args.threads)
-    check(args)
     shape = read_shape(args.base)
     imported = read_json(args.weights / "parity.json")
     if imported["shape"] != shape.as_dict() or imported["inputs"]["base"] != sha256(args.base):
@@ -106,11 +108,8 @@ def main() -> None:
     settings = loop_settings(args)
     key = checkpoint.key_of(determinants(args, imported["weights_sha256"]))
     folder = args.checkpoints / key
-    samples = read_jsonl(args.train)
-    validation = read_jsonl(args.validation) if args.validation.stat().st_size else []
-    task = build_task(args, samples, validation, shape.max_positions)
-
     ranks = parallel.start(args.device, args.tensor, args.data, args.seed)
+    task = build_task(args, samples, validation, shape.max_positions)
     holder = lease(folder) if ranks.first else None
     if holder:
         holder.__enter__()

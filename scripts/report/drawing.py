@@ -1,4 +1,4 @@
-"""Helpers for figures: a page with a headline, axes that look alike, labels that keep apart, files that repeat.
+"""Helpers for figures: a page with a headline, labels that keep apart, files that repeat.
 
 Matplotlib through its objects, without pyplot: no global state, and half the start-up time.
 """
@@ -65,7 +65,15 @@ def date_axis(axes: Axes) -> None:
     """Readable dates below `axes`."""
     locator = AutoDateLocator(minticks=4, maxticks=9)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    formats = ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
+    axes.xaxis.set_major_formatter(
+        ConciseDateFormatter(
+            locator,
+            formats=formats,
+            zero_formats=["", "%Y", *formats[2:3] * 2, *formats[4:]],
+            show_offset=False,
+        )
+    )
     axes.margins(x=0)
 
 
@@ -103,7 +111,7 @@ def spread(centres: Sequence[float], gap: float, low: float, high: float) -> Flo
 
 
 def end_labels(axes: Axes, ends: Sequence[float], labels: Sequence[str], colours: Sequence[str]) -> None:
-    """Write two-line labels right of `axes`, at the heights `ends` (data) where the lines end, without overlap.
+    """Write labels right of `axes`, at the heights `ends` (data) where the lines end, without overlap.
 
     Makes room on the right by moving the axes' right side; call it after the limits of y are final.
     """

@@ -122,7 +122,7 @@ def decisions_figure(
     legend = [
         Patch(color=DECISION["BUY"], label=f"Buy {share(list(decisions).count('BUY') / len(decisions))}"),
         Patch(color=DECISION["SELL"], label=f"Sell {share(list(decisions).count('SELL') / len(decisions))}"),
-        Patch(color=INK, label=f"invalid {len(statuses) - list(statuses).count('ok')} of {len(statuses)}"),
+        Patch(color=INK, label=f"invalid {len(statuses) - list(statuses).count('ok'):,} of {len(statuses):,}"),
     ]
     figure.legend(handles=legend, loc="upper right", bbox_to_anchor=(0.99, 0.985), ncols=3, handlelength=1.2)
     return figure
@@ -142,7 +142,7 @@ def draw_strategies(axes: Axes, curves: Curves, rows: Sequence[Mapping[str, Any]
         trained = row["key"] == "trained"
         axes.plot(
             curves.times, line, color=STRATEGY[row["key"]],
-            linewidth=2.2 if trained else 1.3, zorder=4 if trained else 3, solid_joinstyle="round",
+            linewidth=1.9 if trained else 1.1, zorder=4 if trained else 3, solid_joinstyle="round",
         )  # fmt: skip
     date_axis(axes)
 
@@ -151,7 +151,7 @@ def draw_price(axes: Axes, curves: Curves, width: float = 1.0) -> None:
     """The market's closes as a thin line."""
     axes.plot(curves.times, curves.price, color=MUTED, linewidth=width)
     axes.set_ylabel("Price")
-    axes.yaxis.set_major_formatter(FuncFormatter(short_dollars))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda price, _: short_dollars(price).lstrip("$")))
     axes.locator_params(axis="y", nbins=3 if width == 1.0 else 5)
     date_axis(axes)
 

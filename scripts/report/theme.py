@@ -7,6 +7,8 @@ BLUE, GREEN, VERMILLION, PURPLE, ORANGE = "#0072B2", "#009E73", "#D55E00", "#AA5
 INK, MUTED, LINE, PANEL, WHITE = "#14213D", "#5B6577", "#C9D0DB", "#F2F5F9", "#FFFFFF"
 
 STRATEGY = {"trained": BLUE, "base": PURPLE, "always_buy": GREEN, "always_sell": VERMILLION}
+# Under this name a picture says which metrics.json it shows; deck refuses a picture of another one.
+METRICS_KEY = "Metrics-SHA256"
 DECISION = {"BUY": GREEN, "SELL": VERMILLION, "HOLD": LINE}
 
 
@@ -38,6 +40,11 @@ def short_dollars(amount: float, _position: object = None) -> str:
 def times(leverage: float) -> str:
     """Leverage as people say it: 2x, 2.5x."""
     return f"{leverage:g}x"
+
+
+def number(value: float) -> str:
+    """A setting, without needless digits: 0.04, 1,000, 1e-06."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:g}"
 
 
 def day(timestamp: str) -> str:

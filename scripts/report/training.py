@@ -1,4 +1,4 @@
-"""The figure of a training: reward, KL to the base model, entropy, invalid answers, and where the loss spiked."""
+"""The figure of a training: reward, KL to the base model, entropy, invalid answers, loss spikes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from report.drawing import page
@@ -20,6 +21,8 @@ PANELS = (
     ("entropy", "Entropy of the answers (nats a token)", GREEN),
     ("invalid", "Invalid answers", VERMILLION),
 )
+
+DASHES = (0, (3, 2))
 
 
 def training_figure(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> Figure:
@@ -54,12 +57,16 @@ def training_figure(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any
         if name == "reward":
             draw_validation(axes, rows)
         for spike in spikes:
-            axes.axvline(spike, color=ORANGE, linewidth=1.2, linestyle=(0, (3, 2)), zorder=1)
+            axes.axvline(spike, color=ORANGE, linewidth=1.2, linestyle=DASHES, zorder=1)
         if number >= 2:
             axes.set_xlabel("Iteration")
-        if name == "reward" and (spikes.size or axes.get_legend_handles_labels()[1]):
-            axes.plot([], [], color=ORANGE, linewidth=1.2, linestyle=(0, (3, 2)), label="loss spike")
-            axes.legend(loc="upper left", fontsize=9.5, ncols=2)
+    marks = [Line2D([], [], color=MUTED, linestyle="", marker="D", markersize=4.5, label="validation samples")]
+    if spikes.size:
+        marks.append(Line2D([], [], color=ORANGE, linewidth=1.2, linestyle=DASHES, label="loss spike"))
+    if not any(row.get("validation") for row in rows):
+        del marks[0]
+    if marks:
+        figure.legend(handles=marks, loc="upper right", bbox_to_anchor=(0.99, 0.985), ncols=2)
     return figure
 
 
@@ -77,7 +84,7 @@ def draw_validation(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     points = [(row["iteration"], row["validation"]["reward"]) for row in rows if row.get("validation")]
     if points:
         at, reward = zip(*points, strict=True)
-        axes.plot(at, reward, "D", color=MUTED, markersize=4.5, label="on validation samples", zorder=5)
+        axes.plot(at, reward, "D", color=MUTED, markersize=4.5, zorder=5)
 
 
 def smoothed(values: Floats, window: int) -> Floats:

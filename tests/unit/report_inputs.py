@@ -201,7 +201,7 @@ def write_decisions(
 
 
 def write_training(folder: Path, rng: np.random.Generator, iterations: int = 500) -> None:
-    """train/checkpoint.json and train/metrics.jsonl: a reward that rises late, three spikes, one validation in 50."""
+    """train/checkpoint.json and train/metrics.jsonl: a reward that rises late, and three spikes."""
     step = np.arange(1, iterations + 1)
     learned = 1 / (1 + np.exp(-(step - 230) / 40))
     reward = 0.1 + 0.5 * learned + rng.normal(0, 0.25, iterations)
