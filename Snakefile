@@ -52,5 +52,6 @@ include: "rules/deck.smk"
 
 
 onsuccess:
-    for leverage in leverages():
-        print(f"Slides: results/{config['run']}/leverage-{leverage}/deck.pptx")
+    for deck in [Path(f"results/{config['run']}/leverage-{leverage}/deck.pptx") for leverage in leverages()]:
+        if deck.exists():  # not where only an earlier stage was asked for
+            print(f"Slides: {deck}")

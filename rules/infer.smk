@@ -1,4 +1,5 @@
-# The journal is no declared output: a killed inference goes on from it.
+# The journal is no declared output: a killed inference goes on from it. The shell and tee outlive the signal
+# that ends infer.py, so that it can say goodbye.
 rule infer:
     input:
         model="<results>/model/{model}",
@@ -25,8 +26,8 @@ rule infer:
     message:
         "Asking the {wildcards.model} model about every test hour"
     shell:
-        "OMP_NUM_THREADS={threads} python -u scripts/infer.py {params.flags} --device={params.device}"
+        "trap : INT TERM; OMP_NUM_THREADS={threads} python -u scripts/infer.py {params.flags} --device={params.device}"
         " --threads={threads}"
         " --variant {wildcards.model} --model {input.model} --samples {input.samples}"
         " --journal {params.journal}/journal --output-decisions {output.decisions}"
-        " --output-summary {output.summary} --output-timing {output.timing} 2>&1 | tee {log}"
+        " --output-summary {output.summary} --output-timing {output.timing} 2>&1 | (trap '' INT TERM; tee {log})"

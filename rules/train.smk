@@ -32,9 +32,10 @@ rule train:
     message:
         "Training with GRPO"
     # One thread a process: a second one gains little on a small model and loses on a busy machine.
+    # At Ctrl-C, or when a cluster ends the job, the shell and tee stay until train.py has saved its checkpoint.
     shell:
-        "OMP_NUM_THREADS=1 python -u {params.launcher} scripts/train.py {params.flags} --threads=1"
+        "trap : INT TERM; OMP_NUM_THREADS=1 python -u {params.launcher} scripts/train.py {params.flags} --threads=1"
         " --weights {input.weights} --base {input.base}"
         " --train {input.train} --validation {input.validation}"
         " --checkpoints {params.checkpoints}/checkpoints"
-        " --output-manifest {output.manifest} --output-metrics {output.metrics} 2>&1 | tee {log}"
+        " --output-manifest {output.manifest} --output-metrics {output.metrics} 2>&1 | (trap '' INT TERM; tee {log})"

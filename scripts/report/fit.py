@@ -16,7 +16,7 @@ BOLD = 1.08
 _WIDTHS = {
     **dict.fromkeys("ijl'|", 222),
     **dict.fromkeys(" .,:;!/\\ftI[]-", 278),
-    **dict.fromkeys("r()*`\"", 350),
+    **dict.fromkeys('r()*`"', 350),
     **dict.fromkeys("cksvxyzJ", 500),
     **dict.fromkeys("+=<>~\N{MINUS SIGN}", 584),
     **dict.fromkeys("FTZL", 611),

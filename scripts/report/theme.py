@@ -43,8 +43,15 @@ def times(leverage: float) -> str:
 
 
 def number(value: float) -> str:
-    """A setting, without needless digits: 0.04, 1,000, 1e-06."""
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:g}"
+    """A setting, without needless digits: 0.04, 1,000, -0.5."""
+    text = f"{value:,.0f}" if float(value).is_integer() else f"{value:.6g}"
+    return f"\N{MINUS SIGN}{text[1:]}" if text.startswith("-") else text
+
+
+def power(value: float) -> str:
+    """A very small number to one digit: 5 x 10^-7, as print sets it."""
+    digit, exponent = f"{value:.0e}".split("e")
+    return f"{digit} x 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def day(timestamp: str) -> str:

@@ -90,8 +90,13 @@ def untested() -> str:
     """What no number of this run can answer."""
     return (
         "Whether this differs from chance has not been tested in this run. It is one path of prices, without trading "
-        "costs, with every order filled at the close that the decision was based on."
+        "costs, each order filled at the very close that it was decided on."
     )
+
+
+def next_step() -> str:
+    """What a result of this kind calls for."""
+    return "Before paper trading: trading costs, later fills, and a test against positions taken at random."
 
 
 def invalid_answers(metrics: Metrics, samples: int) -> str:
@@ -104,12 +109,13 @@ def invalid_answers(metrics: Metrics, samples: int) -> str:
     return f"Invalid answers, traded as {policy}: {'; '.join(parts)}."
 
 
-def invalid_count(row: Strategy, samples: int) -> str:
-    """3 of 1,706 (2 truncated, 1 unparsable)."""
+def invalid_count(row: Strategy, samples: int, detailed: bool = True) -> str:
+    """3 of 1,706, and in detail (2 truncated, 1 unparsable)."""
     truncated, unparsable = row["truncated"], row["unparsable"]
-    if not truncated + unparsable:
-        return f"0 of {samples:,}"
-    return f"{truncated + unparsable:,} of {samples:,} ({truncated:,} truncated, {unparsable:,} unparsable)"
+    text = f"{truncated + unparsable:,} of {samples:,}"
+    if detailed and truncated + unparsable:
+        text += f" ({truncated:,} truncated, {unparsable:,} unparsable)"
+    return text
 
 
 def market_nature(market: Mapping[str, Any]) -> str:
@@ -126,11 +132,11 @@ def market_nature(market: Mapping[str, Any]) -> str:
     if planted:
         strengths = ", ".join(f"{name} {number(value)}" for name, value in planted.items())
         return (
-            f"The market is synthetic and holds a planted signal ({strengths}, in units of an hour's volatility): "
-            "a gain here shows that the pipeline can learn a signal that is there, nothing about real markets."
+            f"The market is synthetic, with a planted signal ({strengths} of an hour's volatility): a gain shows that "
+            "the pipeline can learn a signal that is there, and nothing about real markets."
         )
     return (
-        "The market is synthetic and holds nothing to learn (momentum, trend and slow drift are 0): "
+        "The market is synthetic, with nothing to learn (momentum, trend and slow drift are 0): "
         "its past says nothing about the direction of the next hour."
     )
 
@@ -162,15 +168,13 @@ def market_label(market: Mapping[str, Any]) -> str:
 
 def characteristic(row: Strategy, metrics: Metrics) -> str:
     """What marks a strategy, for the last column of the results table."""
-    fall = metrics["market"]["return"] < 0
-    deepest = f"deepest drawdown {percent(row['max_drawdown'], 1)}"
-    if row["key"] in CONSTANT:
-        side = "Long" if row["key"] == "always_buy" else "Short"
-        start = f"{side} in every hour of a {'falling' if fall else 'rising'} market"
-    else:
-        start = f"Long {share(row['share_long'])}, short {share(row['share_short'])} of the hours; {row['trades']:,} trades"
     if row["hit_rate"] is None:
         return "Never held a position"
-    if row["final_capital"] == 0:
-        deepest = "wiped out"
-    return f"{start}; right in {share(row['hit_rate'])} of the hours held; {deepest}"
+    if row["key"] in CONSTANT:
+        side = "Long" if row["key"] == "always_buy" else "Short"
+        start = f"{side} in every hour of a {'falling' if metrics['market']['return'] < 0 else 'rising'} market"
+    else:
+        sides = f"Long {share(row['share_long'])}, short {share(row['share_short'])} of the hours"
+        start = f"{sides}, {row['trades']:,} trades"
+    end = "; wiped out" if row["final_capital"] == 0 else ""
+    return f"{start}; right in {share(row['hit_rate'])} of the hours held{end}"

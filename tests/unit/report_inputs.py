@@ -89,6 +89,8 @@ def make_run(
     write_bars(folder / "market/bars.csv", bars)
     times = format_times(bars.time)
     signal = market.pop("signal", (0.18, 0.1, 0.02))
+    calibration = {key: PUBLISHED[key] for key in ("hours", "leverage", "capital")}
+    calibration |= {f"{key}_capital": PUBLISHED[key] for key in ("buy", "sell")}
     summary = {
         "name": "Synthetic BTC-like hourly market",
         "source": "synthetic",
@@ -107,11 +109,7 @@ def make_run(
         names = ("synthetic_momentum", "synthetic_trend", "synthetic_slow_drift")
         provenance["parameters"] = {"synthetic_seed": 7, **dict(zip(names, signal, strict=True))}
         if hours == PUBLISHED["hours"]:
-            provenance["parameters"] |= {
-                "synthetic_calibrate_hours": hours,
-                **{f"synthetic_calibrate_{key}": PUBLISHED[key] for key in ("leverage", "capital")},
-                **{f"synthetic_calibrate_{key}_capital": PUBLISHED[key] for key in ("buy", "sell")},
-            }
+            summary["calibration"] = calibration
     write_json(folder / "market/summary.json", summary | provenance)
 
     up = np.diff(close[BEFORE:]) > 0
@@ -122,8 +120,8 @@ def make_run(
     write_json(
         folder / "model/parity.json",
         {
-            "tokens": 512,
-            "max_abs_logit_difference": 4.8e-7,
+            "logits": {"tokens": 192, "relative_difference": 4.8e-7, "tolerance": 1e-4},
+            "weights_sha256": {"base": "aa", "trained": "bb"},
             "parameters": {},
             "inputs": {"manifest": sha256(folder / "train/checkpoint.json")},
             "versions": {
@@ -228,7 +226,8 @@ def write_training(folder: Path, rng: np.random.Generator, iterations: int = 500
 
 def manifest(iterations: int = 500) -> dict[str, Any]:
     """What the training stage says of itself."""
-    algorithm = {
+    parameters = {
+        "iterations": iterations,
         "prompts_per_iteration": 32,
         "group_size": 8,
         "updates_per_iteration": 2,
@@ -242,6 +241,10 @@ def manifest(iterations: int = 500) -> dict[str, Any]:
         "spike_floor": 0.5,
         "spike_action": "skip",
         "straggler_ratio": 1.5,
+        "reward_scale": 1000.0,
+        "reward_valid": 0.01,
+        "reward_invalid": -10.0,
+        "tokens_per_micro_batch": 16384,
     }
     return {
         "engine": "megatron",
@@ -249,12 +252,12 @@ def manifest(iterations: int = 500) -> dict[str, Any]:
         "name": f"iter_{iterations:07d}",
         "checkpoint": f"checkpoints/abc/iter_{iterations:07d}",
         "key": "abc",
-        "algorithm": algorithm,
-        "megatron_core": "0.16.1",
         "device": "cpu",
+        "device_name": "CPU",
+        "shape": {"layers": 2, "hidden": 64, "heads": 4, "query_groups": 2, "vocabulary": 448},
         "spikes": 3,
         "skipped": 3,
-        "parameters": {"iterations": iterations},
+        "parameters": parameters,
         "inputs": {},
         "versions": {"python": "3.11", "megatron-core": "0.16.1", "torch": "2.13.0"},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -25,17 +26,28 @@ class Workflow:
 
     folder: Path
 
-    def snakemake(self, *arguments: str | Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake as a user does who has not activated any environment."""
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start Snakemake as a user does who has not activated any environment, in a process group of its own."""
         environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
-        return subprocess.run(
+        return subprocess.Popen(
             [Path(sys.executable).parent / "snakemake", "--cores", "2", *arguments],
             cwd=self.folder,
             env=environment | {"PATH": "/usr/local/bin:/usr/bin:/bin"},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout,
+            start_new_session=True,
         )
+
+    def snakemake(self, *arguments: str | Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake to its end."""
+        with self.start(*arguments) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=timeout)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def run(self, *arguments: str | Path) -> str:
         """Run Snakemake; it has to succeed. Returns what it printed."""

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from project_copy import PROJECT, Workflow, files
+from project_copy import MINIMAL, PROJECT, Workflow, files
 
 ONCE = {"market", "samples", "base_model", "import_weights", "train", "export_weights"}
 RULES = ONCE | {"infer", "simulate", "plot", "deck"}
@@ -123,6 +129,41 @@ def test_results_do_not_name_the_machine(minimal: tuple[Workflow, str]) -> None:
 @pytest.mark.slow
 def test_a_second_run_has_nothing_to_do(minimal: tuple[Workflow, str]) -> None:
     assert "Nothing to be done" in minimal[0].run("--configfile", "config/minimal.yaml")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_stopped_saves_a_checkpoint_and_goes_on_from_it(
+    minimal: tuple[Workflow, str], workflow: Workflow, number: signal.Signals
+) -> None:
+    for part in ("results", ".snakemake"):
+        shutil.copytree(minimal[0].folder / part, workflow.folder / part, dirs_exist_ok=True)
+    log = workflow.results("minimal") / "logs" / "train.log"
+    log.unlink()
+    # Nothing is saved on the way, and no spike ends it: a handful of answers makes a noisy loss.
+    train = {"iterations": 100_000, "save_every": 100_000, "decay_iterations": 0, "spike_threshold": 1e9}
+    arguments = ["results/minimal/train/checkpoint.json", "--configfile"]
+    long = workflow.configuration("long", MINIMAL | {"train": MINIMAL["train"] | train})
+    # Ctrl-C, and a cluster that ends a job, signal every process: the shell, train.py and tee.
+    process = workflow.start(*arguments, long)
+    wait_for("iteration ", log, process)
+    os.killpg(process.pid, number)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    (saved,) = re.findall(r"iteration (\d+) is saved, run again to continue", log.read_text())
+    train["iterations"] = int(saved) + 1
+    workflow.run(*arguments, workflow.configuration("long", MINIMAL | {"train": MINIMAL["train"] | train}))
+    assert f"resuming after iteration {saved}" in log.read_text()
+
+
+def wait_for(text: str, log: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until a log file says something."""
+    for _ in range(600):
+        if log.exists() and text in log.read_text():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
+    raise AssertionError(f"{log} never said {text!r}")
 
 
 @pytest.mark.slow
