@@ -12,7 +12,7 @@ from common.errors import InputError, run
 from common.files import read_json, sha256
 from common.provenance import check_input
 from report.content import BASE, MANIFEST, MARKET, PARITY, TRAINED, Content
-from report.layout import save
+from report.document import save
 from report.slides import build_deck
 from report.sources import Record
 from report.theme import METRICS_KEY

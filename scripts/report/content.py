@@ -13,9 +13,9 @@ TRAINED, BASE = "infer/trained/summary.json", "infer/base/summary.json"
 ALL_RETURNS = "strategies.*.final_capital, strategies.*.total_return"
 
 SPIKE_ACTIONS = {
-    "skip": "its optimiser steps not taken",
-    "log": "logged only",
-    "stop": "training stopped",
+    "skip": "a spiking iteration takes no optimiser step",
+    "log": "a spiking iteration is logged",
+    "stop": "a spike stops the training",
 }
 
 
@@ -141,9 +141,8 @@ class Content:
         ratio = self.setting("straggler_ratio")
         spikes, total = self.record.get(MANIFEST, "spikes"), self.record.get(MANIFEST, "iteration")
         return self.record.fact(
-            f"Spiky-loss detection (threshold {number(threshold)}; a spiking iteration: {SPIKE_ACTIONS[action]}): "
-            f"{spikes:,} of {total:,} iterations; straggler detection (slowest rank over the median above "
-            f"{number(ratio)})"
+            f"Spiky-loss detection (threshold {number(threshold)}; {SPIKE_ACTIONS[action]}): {spikes:,} of {total:,} "
+            f"iterations spiked; straggler detection (slowest rank over the median above {number(ratio)})"
         )
 
     def dataset(self) -> Fact:
@@ -244,7 +243,7 @@ class Content:
             at = f"strategies.{row['key']}"
             traits = (f"{at}.{name}" for name in ("share_long", "share_short", "trades", "hit_rate"))
             model = row["key"] in ("trained", "base")
-            invalid = wording.invalid_count(row, samples, detailed=False) if model else "none possible"
+            invalid = wording.invalid_count(row, samples, detailed=False) if model else "n/a"
             cells = [
                 self.said(row["label"], f"{at}.label"),
                 self.said(percent(row["total_return"]), f"{at}.total_return"),

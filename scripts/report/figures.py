@@ -22,6 +22,7 @@ from report.theme import (
     clipped,
     day,
     dollars,
+    market_heading,
     percent,
     share,
     short_dollars,
@@ -101,7 +102,7 @@ def decisions_figure(
     label = clipped(row["label"], 2 * LONGEST_LABEL)
     figure = page(f"Decisions of {label}", market_line(metrics))
     grid = figure.add_gridspec(
-        3, 1, height_ratios=[3, 0.55, 1.5], left=0.07, right=0.985, top=0.815, bottom=0.07, hspace=0.16
+        3, 1, height_ratios=[3, 0.55, 1.5], left=0.07, right=0.985, top=0.855, bottom=0.07, hspace=0.16
     )
     price = figure.add_subplot(grid[0])
     strip = figure.add_subplot(grid[1], sharex=price)
@@ -131,9 +132,8 @@ def decisions_figure(
 def market_line(metrics: Mapping[str, Any]) -> str:
     """What market a figure shows, synthetic or not, over which time, at which cost."""
     market = metrics["market"]
-    kind = "SYNTHETIC MARKET" if market["synthetic"] else "Market"
     span = f"{market['hours']:,} hours, {day(market['first'])} to {day(market['last'])}"
-    return f"{kind}: {clipped(market['name'], 60)}  |  {span}  |  no trading costs"
+    return f"{market_heading(market)}  |  {span}  |  no trading costs"
 
 
 def draw_strategies(axes: Axes, curves: Curves, rows: Sequence[Mapping[str, Any]], values: Floats) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
 from pptx.presentation import Presentation as Deck
 
-from report import fit, layout, wording
+from report import document, fit, layout, parts, wording
 from report.content import Content, Row
 from report.layout import BOTTOM, LEFT, ROOM, TOP
 from report.sources import Fact
@@ -19,7 +19,7 @@ SUBTITLE = "Model Validation & Performance Report"
 def build_deck(content: Content, equity_curve: Path, author: str) -> Deck:
     """The deck of one run at one leverage."""
     title = content.title()
-    deck = layout.new_deck(title.text, author)
+    deck = document.new_deck(title.text, author)
     title_slide(deck, content, title, author)
     rows_slide(deck, content, "Methodology (Training)", content.training())
     rows_slide(deck, content, "Methodology (Evaluation)", content.evaluation())
@@ -32,12 +32,7 @@ def build_deck(content: Content, equity_curve: Path, author: str) -> Deck:
 def page(deck: Deck, content: Content, title: str) -> object:
     """A slide with the deck's footer and, on a synthetic market, its badge."""
     footer = f"{content.model}  |  {wording.market_label(content.market)}  |  {content.leverage} leverage"
-    return layout.content_slide(deck, title, footer, badge=badge(content))
-
-
-def badge(content: Content) -> str:
-    """What must not be overlooked on any slide."""
-    return "SYNTHETIC MARKET" if content.market["synthetic"] else ""
+    return layout.content_slide(deck, title, footer, badge=wording.badge(content.market))
 
 
 def title_slide(deck: Deck, content: Content, title: Fact, author: str) -> None:
@@ -48,10 +43,12 @@ def title_slide(deck: Deck, content: Content, title: Fact, author: str) -> None:
     fill.fore_color.rgb = layout.colour(INK)
     heading, subtitle = slide.shapes.title, slide.placeholders[1]
     wide, left = ROOM - 0.6, LEFT + 0.6
-    for shape, top, tall, anchor in ((heading, 1.7, 1.6, MSO_ANCHOR.BOTTOM), (subtitle, 3.45, 0.6, MSO_ANCHOR.TOP)):
-        layout.place(shape, left, top, wide, tall)
-        shape.text_frame.vertical_anchor = anchor
     size = fit.largest(title.text, (44, 40, 36, 32, 28, 24, 20), wide, 1.6, bold=True)
+    tall = fit.height(title.text, size, wide, bold=True)
+    layout.place(heading, left, 3.2 - tall, wide, tall)
+    layout.place(subtitle, left, 3.35, wide, 0.6)
+    for shape in (heading, subtitle):
+        shape.text_frame.vertical_anchor = MSO_ANCHOR.MIDDLE
     layout.write(heading.text_frame, [title.text], size, WHITE, bold=True, inset=0)
     layout.write(subtitle.text_frame, [SUBTITLE], 22, "#B8C7DB", inset=0)
     line = content.title_line()
@@ -65,18 +62,18 @@ def title_slide(deck: Deck, content: Content, title: Fact, author: str) -> None:
     if author:
         layout.text_box(slide, author, left, 6.6, wide, 0.35, 14, "#B8C7DB")
     layout.bar(slide, left, 4.35, 1.6, 0.05, ORANGE)
-    layout.bar(slide, LEFT, 1.7, 0.12, 4.65, BLUE)
+    layout.bar(slide, LEFT, 3.2 - tall, 0.12, 3.15 + tall, BLUE)
     for shape in (heading, subtitle):
         shape.text_frame.paragraphs[0].alignment = PP_ALIGN.LEFT
-    layout.notes(slide, [title, line, nature])
+    parts.notes(slide, [title, line, nature])
 
 
 def rows_slide(deck: Deck, content: Content, title: str, rows: list[Row]) -> None:
     """A table of what was done and how."""
     slide = page(deck, content, title)
     cells = [(row.label, row.fact.text) for row in rows]
-    layout.table(slide, (), cells, (2.75, ROOM - 2.75), TOP, BOTTOM - TOP - 0.15, inks=[BLUE] * len(rows))
-    layout.notes(slide, [Fact(f"{row.label}: {row.fact.text}", row.fact.sources) for row in rows])
+    parts.table(slide, (), cells, (2.75, ROOM - 2.75), TOP, BOTTOM - TOP - 0.15, inks=[BLUE] * len(rows))
+    parts.notes(slide, [Fact(f"{row.label}: {row.fact.text}", row.fact.sources) for row in rows])
 
 
 def results_slide(deck: Deck, content: Content) -> None:
@@ -84,41 +81,42 @@ def results_slide(deck: Deck, content: Content) -> None:
     slide = page(deck, content, f"Results ({content.leverage} leverage)")
     rows = content.table()
     header = ("Strategy", "Total return", "Final capital", "Max drawdown", "Invalid answers", "Key characteristic")
-    widths = (2.4, 1.5, 1.55, 1.65, 1.7)
+    widths = (2.45, 1.4, 1.4, 1.6, 1.65)
     keys = [key for key, _ in rows]
-    end = layout.table(
-        slide, header, [[fact.text for fact in cells] for _, cells in rows], (*widths, ROOM - sum(widths)), TOP, 2.95,
-        sizes=(14, 13, 12, 11, 10, 9), inks=[STRATEGY[key] for key in keys], strong=keys.index("trained"), figures=(1, 2, 3),
+    end = parts.table(
+        slide, header, [[fact.text for fact in cells] for _, cells in rows], (*widths, ROOM - sum(widths)), TOP, 3.0,
+        sizes=(14, 13, 12, 11, 10, 9), inks=[STRATEGY[key] for key in keys], strong=keys.index("trained"),
+        figures=(1, 2, 3),
     )  # fmt: skip
-    top, half = end + 0.2, (ROOM - 0.25) * 0.42
+    top, half = end + 0.2, (ROOM - 0.25) * 0.38
     insight, caution = content.insight(), content.caution()
     rest = ROOM - 0.25 - half
     tall = BOTTOM - top
-    layout.box(slide, "Key insight", insight, LEFT, top, half, tall, BLUE)
-    layout.box(slide, "Read with care", caution, LEFT + half + 0.25, top, rest, tall, VERMILLION)
-    layout.notes(slide, [*(fact for _, cells in rows for fact in cells), *insight, *caution])
+    parts.box(slide, "Key insight", insight, LEFT, top, half, tall, BLUE)
+    parts.box(slide, "Read with care", caution, LEFT + half + 0.25, top, rest, tall, VERMILLION)
+    parts.notes(slide, [*(fact for _, cells in rows for fact in cells), *insight, *caution])
 
 
 def picture_slide(deck: Deck, content: Content, equity_curve: Path) -> None:
     """The equity curves."""
     slide = page(deck, content, "Visual verification")
     caption = content.caption()
-    layout.picture(slide, equity_curve, 1.15, 5.3, f"Equity of all strategies over time. {caption.text}")
+    parts.picture(slide, equity_curve, 1.15, 5.3, f"Equity of all strategies over time. {caption.text}")
     size = fit.largest(caption.text, (14, 13, 12, 11, 10, 9), ROOM, 0.3)
     layout.text_box(slide, caption.text, LEFT, 6.52, ROOM, 0.4, size, MUTED)
     drawn = Fact("The picture is drawn by scripts/plot.py.", (content.metrics.replace("metrics.json", "equity.csv"),))
-    layout.notes(slide, [drawn, caption])
+    parts.notes(slide, [drawn, caption])
 
 
 def conclusion_slide(deck: Deck, content: Content) -> None:
     """What ran, what it shows, and what it does not."""
     slide = page(deck, content, "Conclusion")
     stages, shown, missing = content.stages(), content.shown(), content.not_shown()
-    layout.flow(slide, stages, TOP, 0.95)
+    parts.flow(slide, stages, TOP, 0.95)
     top, half = TOP + 1.2, (ROOM - 0.25) / 2
     tall = BOTTOM - top
-    size = min(layout.box_size(facts, half, tall) for facts in (shown, missing))
-    layout.box(slide, "What this run shows", shown, LEFT, top, half, tall, BLUE, size)
-    layout.box(slide, "What it does not show", missing, LEFT + half + 0.25, top, half, tall, VERMILLION, size)
+    size = min(parts.box_size(facts, half, tall) for facts in (shown, missing))
+    parts.box(slide, "What this run shows", shown, LEFT, top, half, tall, BLUE, size)
+    parts.box(slide, "What it does not show", missing, LEFT + half + 0.25, top, half, tall, VERMILLION, size)
     named = [Fact(f"{name}: {fact.text}", fact.sources) for name, fact in stages]
-    layout.notes(slide, [*named, *shown, *missing])
+    parts.notes(slide, [*named, *shown, *missing])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 # Okabe and Ito's palette, which stays apart for the common kinds of colour blindness.
 BLUE, GREEN, VERMILLION, PURPLE, ORANGE = "#0072B2", "#009E73", "#D55E00", "#AA5A8C", "#E69F00"
 INK, MUTED, LINE, PANEL, WHITE = "#14213D", "#5B6577", "#C9D0DB", "#F2F5F9", "#FFFFFF"
@@ -57,6 +60,14 @@ def power(value: float) -> str:
 def day(timestamp: str) -> str:
     """The date of an ISO 8601 time."""
     return timestamp[:10]
+
+
+def market_heading(market: Mapping[str, Any]) -> str:
+    """What a figure calls its market: its name, and in capitals that it is synthetic."""
+    if not market["synthetic"]:
+        return f"Market: {clipped(market['name'], 60)}"
+    says_no_more = market["name"].lower() in ("synthetic", "synthetic market")
+    return "SYNTHETIC MARKET" if says_no_more else f"SYNTHETIC MARKET: {clipped(market['name'], 60)}"
 
 
 def clipped(text: str, length: int) -> str:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from report.drawing import page
-from report.theme import BLUE, GREEN, MUTED, ORANGE, PURPLE, VERMILLION, clipped
+from report.theme import BLUE, GREEN, MUTED, ORANGE, PURPLE, VERMILLION, market_heading
 from trading.accounting import Floats
 
 PANELS = (
@@ -38,11 +38,9 @@ def training_figure(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any
     iterations = np.array([row["iteration"] for row in rows])
     spikes = iterations[np.array([bool(row["spike"]) for row in rows])]
     window = smoothing_window(iterations.size)
-    market = metrics["market"]
-    kind = "SYNTHETIC MARKET" if market["synthetic"] else "Market"
     figure = page(
         f"Training with GRPO, {iterations.size:,} iterations",
-        f"{kind}: {clipped(market['name'], 60)}  |  faint: each iteration, solid: average of {window}  |  "
+        f"{market_heading(metrics['market'])}  |  faint: each iteration, solid: average of {window}  |  "
         f"loss spikes: {spikes.size or 'none'}",
     )
     grid = figure.add_gridspec(2, 2, left=0.06, right=0.985, top=0.815, bottom=0.09, hspace=0.42, wspace=0.14)

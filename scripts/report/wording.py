@@ -54,7 +54,7 @@ def better_constants(metrics: Metrics) -> list[Strategy]:
 def against_constants(metrics: Metrics) -> str:
     """Which constant positions beat the model, by name, and which did not."""
     trained = strategy(metrics, "trained")
-    rows = [strategy(metrics, key) for key in CONSTANT]
+    rows = sorted((strategy(metrics, key) for key in CONSTANT), key=lambda r: -r["final_capital"])
     groups = (
         ("{} beat it.", better_constants(metrics)),
         ("It ended level with {}.", [r for r in rows if r["final_capital"] == trained["final_capital"]]),
@@ -147,6 +147,13 @@ def signal(market: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in strengths.items() if value}
 
 
+def badge(market: Mapping[str, Any]) -> str:
+    """What must not be overlooked on any slide with a result; nothing on a real market."""
+    if not market["synthetic"]:
+        return ""
+    return f"SYNTHETIC MARKET, {'PLANTED SIGNAL' if signal(market) else 'NOTHING TO LEARN'}"
+
+
 def calibration(market: Mapping[str, Any]) -> str:
     """What the constant positions were made to earn, if they were; else nothing."""
     facts = market.get("calibration")
@@ -174,7 +181,7 @@ def characteristic(row: Strategy, metrics: Metrics) -> str:
         side = "Long" if row["key"] == "always_buy" else "Short"
         start = f"{side} in every hour of a {'falling' if metrics['market']['return'] < 0 else 'rising'} market"
     else:
-        sides = f"Long {share(row['share_long'])}, short {share(row['share_short'])} of the hours"
-        start = f"{sides}, {row['trades']:,} trades"
+        sides = f"Long {share(row['share_long'])}, short {share(row['share_short'])}"
+        start = f"{sides}; {row['trades']:,} trades"
     end = "; wiped out" if row["final_capital"] == 0 else ""
-    return f"{start}; right in {share(row['hit_rate'])} of the hours held{end}"
+    return f"{start}; right in {share(row['hit_rate'])} of hours{end}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -261,6 +263,16 @@ def manifest(iterations: int = 500) -> dict[str, Any]:
         "inputs": {},
         "versions": {"python": "3.11", "megatron-core": "0.16.1", "torch": "2.13.0"},
     }
+
+
+def run_program(main: Callable[[], None], command: list[Any], *more: Any) -> None:
+    """Call a program's ``main`` with a command line; an option given again in `more` counts."""
+    before = sys.argv
+    sys.argv = ["program", *map(str, command), *map(str, more)]
+    try:
+        main()
+    finally:
+        sys.argv = before
 
 
 def edit_json(path: Path, **changes: Any) -> None:

@@ -1,0 +1,146 @@
+"""simulate.py on a small run: what it writes, that it repeats, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_inputs import Run, edit_json, edit_lines, make_run, run_program
+
+import simulate
+from common.errors import InputError
+from common.files import sha256
+
+OUTPUTS = ("equity.csv", "trades.csv", "metrics.json")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return make_run(tmp_path)
+
+
+def metrics(run: Run) -> dict[str, Any]:
+    return json.loads((run.folder / "leverage-2/metrics.json").read_text())
+
+
+def refused(run: Run, *more: Any) -> str:
+    """The message with which simulate stops; nothing is written then."""
+    with pytest.raises(InputError) as error:
+        run_program(simulate.main, run.simulate, *more)
+    assert not (run.folder / "leverage-2").exists()
+    return str(error.value)
+
+
+def test_the_calibrated_market_gives_the_published_figures_to_the_dollar(tmp_path: Path) -> None:
+    run = make_run(tmp_path, hours=1706)
+    run_program(simulate.main, run.simulate)
+    rows = {row["key"]: row for row in metrics(run)["strategies"]}
+    assert round(rows["always_sell"]["final_capital"]) == 149_632
+    assert round(rows["always_buy"]["final_capital"]) == 52_437
+    assert metrics(run)["market"]["return"] == pytest.approx(-0.254, abs=2e-3)
+    with open(run.folder / "leverage-2/equity.csv") as handle:
+        assert len(list(csv.DictReader(handle))) == 4 * 1707
+
+
+def test_the_metrics_have_the_agreed_form(run: Run) -> None:
+    run_program(simulate.main, run.simulate)
+    found = metrics(run)
+    assert list(found) == [
+        "leverage", "capital", "sizing", "market", "strategies", "parameters", "inputs", "versions",
+    ]  # fmt: skip
+    assert (found["leverage"], found["capital"], found["sizing"]) == (2, 100_000, "rebalanced")
+    assert list(found["market"]) == ["name", "synthetic", "return", "first", "last", "hours"]
+    assert found["market"]["hours"] == 60
+    finals = [row["final_capital"] for row in found["strategies"]]
+    assert finals == sorted(finals, reverse=True)
+    labels = {row["key"]: row["label"] for row in found["strategies"]}
+    assert labels == {
+        "always_buy": "Always Buy",
+        "always_sell": "Always Sell",
+        "trained": "Tiny-Qwen3 (GRPO)",
+        "base": "Tiny-Qwen3 (base)",
+    }
+    assert found["inputs"]["trained"] == sha256(run.folder / "infer/trained/decisions.jsonl")
+    assert found["parameters"]["invalid"] == "HOLD"
+
+
+def test_the_same_inputs_give_the_same_bytes(run: Run) -> None:
+    run_program(simulate.main, run.simulate)
+    first = {name: (run.folder / "leverage-2" / name).read_bytes() for name in OUTPUTS}
+    run_program(simulate.main, run.simulate)
+    assert first == {name: (run.folder / "leverage-2" / name).read_bytes() for name in OUTPUTS}
+
+
+def test_invalid_answers_are_counted_and_trade_as_configured(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run_program(simulate.main, run.simulate)
+    rows = {row["key"]: row for row in metrics(run)["strategies"]}
+    assert (rows["trained"]["truncated"], rows["trained"]["unparsable"]) == (2, 1)
+    assert (rows["base"]["truncated"], rows["base"]["unparsable"]) == (3, 2)
+    assert rows["trained"]["share_flat"] == pytest.approx(3 / 60)
+    assert "3 of 60 answers are invalid (2 truncated, 1 unparsable) and trade as HOLD" in capsys.readouterr().err
+    run_program(simulate.main, run.simulate, "--invalid", "BUY")
+    rows = {row["key"]: row for row in metrics(run)["strategies"]}
+    assert rows["trained"]["share_flat"] == 0
+
+
+def test_too_many_invalid_answers_of_the_trained_model_stop_the_run(run: Run) -> None:
+    message = refused(run, "--max-invalid-share", "0.04")
+    assert "3 of 60 answers (5.0%) are invalid (2 truncated, 1 unparsable), more than the 4.0%" in message
+    assert str(run.folder / "infer/trained/decisions.jsonl") in message
+    assert "The raw answers are kept in that file" in message
+    # The base model has 8.3%, and is only a comparison.
+    run_program(simulate.main, run.simulate, "--max-invalid-share", "0.05")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: [rows[0], *rows], "a second decision for test-000000"),
+        (lambda rows: [*rows[:5], *rows[6:]], "expected test-000005, found test-000006: a decision is missing"),
+        (lambda rows: [{**r, "timestamp": r["timestamp"].replace("2025", "2031")} for r in rows], "does not have"),
+        (lambda rows: rows[:-1], "says samples 60, but"),
+        (lambda rows: [{**rows[0], "decision": "SELL" if rows[0]["decision"] == "BUY" else "BUY"}, *rows[1:]], "says"),
+    ],
+)
+def test_decisions_that_do_not_fit_are_refused(run: Run, change: Any, words: str) -> None:
+    for variant in ("trained", "base"):
+        edit_lines(run.folder / f"infer/{variant}/decisions.jsonl", change)
+    assert words in refused(run)
+
+
+def test_bars_that_end_with_the_last_decision_are_refused(run: Run) -> None:
+    bars = run.folder / "market/bars.csv"
+    lines = bars.read_text().splitlines()[:-1]
+    bars.write_text("\n".join(lines) + "\n")
+    last = lines[-1].split(",")[0]
+    edit_json(run.folder / "market/summary.json", bars=len(lines) - 1, last=last)
+    assert f"is for {last}, the last bar of {bars}: there is no next close" in refused(run)
+
+
+def test_a_summary_of_another_market_is_refused(run: Run) -> None:
+    edit_json(run.folder / "market/summary.json", bars=3)
+    assert "says bars 3, but" in refused(run)
+
+
+def test_a_summary_of_the_base_model_is_not_taken_for_the_trained_one(run: Run) -> None:
+    message = refused(run, "--trained-summary", run.folder / "infer/base/summary.json")
+    assert "is not the summary of a trained model" in message
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--leverage", "0"), ("--leverage", "nan"), ("--capital", "-5"), ("--max-invalid-share", "2")]
+)
+def test_settings_out_of_range_are_refused(run: Run, flag: str, value: str) -> None:
+    assert refused(run, flag, value).startswith(flag)
+
+
+def test_a_model_that_always_holds_is_flat_and_keeps_its_capital(run: Run) -> None:
+    path = run.folder / "infer/trained/decisions.jsonl"
+    edit_lines(path, lambda rows: [{**r, "decision": "HOLD", "status": "unparsable"} for r in rows])
+    edit_json(run.folder / "infer/trained/summary.json", buy=0, sell=0, truncated=0, unparsable=60)
+    run_program(simulate.main, run.simulate, "--max-invalid-share", "1")
+    row = next(row for row in metrics(run)["strategies"] if row["key"] == "trained")
+    assert (row["final_capital"], row["trades"], row["share_flat"], row["hit_rate"]) == (100_000, 0, 1, None)
