@@ -4,8 +4,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3.11
-# Elsewhere pip would take torch's CUDA build, 3 GB more; it runs too, and is taken where this is out of reach.
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := .venv/bin
 # Named by the content of envs/: a changed pin makes a new environment, a touched file does not.
@@ -50,10 +48,9 @@ $(READY):
 	  { echo "Python's venv module is missing. Install it (Debian 12: apt-get install python3.11-venv)." >&2; exit 1; }
 	@echo "Setting up .venv: installing $$(grep -c == envs/constraints.txt) packages (2.5 GB), about 3 minutes, once"
 	@$(PYTHON) -m venv --clear .venv
-	@index=$$($(BIN)/python -c "import urllib.request as u; u.urlopen('$(TORCH_INDEX)/torch/', timeout=5)" 2>/dev/null && echo --extra-index-url $(TORCH_INDEX) || true); \
-	 pip() { PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --no-input --progress-bar off "$$@" 2>&1 | tee -a .venv/install.log | \
+	@pip() { PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --no-input --progress-bar off "$$@" 2>&1 | tee -a .venv/install.log | \
 	   awk '/^ *(Collecting|Processing) /{if (++n % 25 == 0) {print "  " n " packages found"; fflush()}} /^Installing collected/{print "  unpacking"; fflush()}'; }; \
-	 { pip $(addprefix -r ,$(PACKAGES)) $$index && $(if $(NODEPS),pip --no-deps $(addprefix -r ,$(NODEPS)),true); } || \
+	 { pip $(addprefix -r ,$(PACKAGES)) && $(if $(NODEPS),pip --no-deps $(addprefix -r ,$(NODEPS)),true); } || \
 	  { tail -n 5 .venv/install.log >&2; echo "Installing failed; all that pip said is in .venv/install.log. Mend the cause and type the same command again." >&2; exit 1; }
 	@touch $@
 	@echo "Set up."

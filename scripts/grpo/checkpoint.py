@@ -57,6 +57,11 @@ def save(root: Path, iteration: int, model: Any, optimizer: Any = None, common: 
     ----------
     common
         Small values that are the same on every rank.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written, on a full disk for example.
     """
     from megatron.core import dist_checkpointing
 
@@ -71,7 +76,15 @@ def save(root: Path, iteration: int, model: Any, optimizer: Any = None, common: 
     with _quiet(), megatron_on_cpu():
         state = _sharded_state(model, optimizer, loading=False)
         state |= {"iteration": iteration, "checkpoint_version": 3.0, **(common or {})}
-        dist_checkpointing.save(state, str(partial))
+        try:
+            dist_checkpointing.save(state, str(partial))
+        except (OSError, RuntimeError, CheckpointException) as error:  # a full disk comes as any of these
+            free = shutil.disk_usage(root).free
+            shutil.rmtree(partial, ignore_errors=True)
+            raise InputError(
+                f"{target}: the checkpoint cannot be written ({_reason(error)}); {free / 1e6:.1f} MB are free there. "
+                "Make room and run again: it goes on from the last checkpoint."
+            ) from error
     dist.barrier()
     if dist.get_rank() == 0:
         partial.rename(target)
@@ -165,11 +178,16 @@ def _readable(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except (Exception, CheckpointException) as error:  # torch, pickle, zip and Megatron raise their own
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{path}: the checkpoint cannot be read ({reason[:200]}). It is cut short or of another model; "
+            f"{path}: the checkpoint cannot be read ({_reason(error)}). It is cut short or of another model; "
             "delete this folder and run again."
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Last line of an error's text: torch's errors carry whole tracebacks."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip()[:200] if lines else type(error).__name__
 
 
 @contextlib.contextmanager

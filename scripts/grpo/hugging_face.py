@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -64,7 +65,23 @@ def read_tensors(folder: Path, meta: bool = False) -> dict[str, torch.Tensor]:
 def write_tensors(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write ``model.safetensors``, tensors in the order of their names."""
     ordered = {name: tensors[name].contiguous() for name in sorted(tensors)}
-    save_file(ordered, folder / "model.safetensors", metadata={"format": "pt"})
+    with writing(folder):
+        save_file(ordered, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what safetensors raises on a full disk into one line.
+
+    Raises
+    ------
+    InputError
+        Names the folder and the system's reason.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        raise InputError(f"{folder}: the weights cannot be written ({error}). Make room and run again.") from None
 
 
 def stored_dtype(folder: Path) -> torch.dtype:

@@ -15,6 +15,7 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from common.progress import Progress
+from grpo.hugging_face import writing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
@@ -148,7 +149,8 @@ def warm_up(
 
 def save(folder: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """Write a Hugging Face folder."""
-    model.save_pretrained(folder)
+    with writing(folder):
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -123,7 +123,9 @@ def end_labels(axes: Axes, ends: Sequence[float], labels: Sequence[str], colours
     boxes = [text.get_window_extent() for text in texts]
     pad = 26.0
     right = 1 - (max(box.width for box in boxes) + pad + 16) / figure.bbox.width
-    figure.subplots_adjust(right=right)
+    for panel in figure.axes:
+        place = panel.get_position()
+        panel.set_position((place.x0, place.y0, right - place.x0, place.height))
     height = max(box.height for box in boxes)
     heights = axes.transData.transform([(0, end) for end in ends])[:, 1]
     bottom, top = axes.bbox.y0 + height / 2, axes.bbox.y1 - height / 2

@@ -60,10 +60,7 @@ def equity_figure(curves: Curves, metrics: Mapping[str, Any]) -> Figure:
     axes.set_ylabel("Equity, logarithmic" if logarithmic else "Equity")
     axes.tick_params(labelbottom=False)
     draw_price(price, curves)
-    labels = [
-        f"{clipped(row['label'], LONGEST_LABEL)}\n{dollars(row['final_capital'])}  {percent(row['total_return'])}"
-        for row in rows
-    ]
+    labels = [f"{short_label(row)}\n{dollars(row['final_capital'])}  {percent(row['total_return'])}" for row in rows]
     axes.set_ylim(*axes.get_ylim())
     end_labels(axes, drawn[:, -1], labels, [STRATEGY[row["key"]] for row in rows])
     return figure
@@ -82,7 +79,7 @@ def drawdown_figure(curves: Curves, metrics: Mapping[str, Any]) -> Figure:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylabel("Below the highest equity so far")
     axes.set_ylim(min(depths.min() * 1.05, -0.01), 0)
-    labels = [f"{clipped(row['label'], LONGEST_LABEL)}\ndeepest {percent(row['max_drawdown'], 1)}" for row in rows]
+    labels = [f"{short_label(row)}\ndeepest {percent(row['max_drawdown'], 1)}" for row in rows]
     date_axis(axes)
     end_labels(axes, depths[:, -1], labels, [STRATEGY[row["key"]] for row in rows])
     return figure
@@ -99,7 +96,7 @@ def decisions_figure(
         BUY, SELL or HOLD and ok, truncated or unparsable, one for each bar but the last.
     """
     row = next(row for row in metrics["strategies"] if row["key"] == "trained")
-    label = clipped(row["label"], 2 * LONGEST_LABEL)
+    label = clipped(row["label"], 2 * LONGEST_LABEL, tail=7)
     figure = page(f"Decisions of {label}", market_line(metrics))
     grid = figure.add_gridspec(
         3, 1, height_ratios=[3, 0.55, 1.5], left=0.07, right=0.985, top=0.855, bottom=0.07, hspace=0.16
@@ -127,6 +124,11 @@ def decisions_figure(
     ]
     figure.legend(handles=legend, loc="upper right", bbox_to_anchor=(0.99, 0.985), ncols=3, handlelength=1.2)
     return figure
+
+
+def short_label(row: Mapping[str, Any]) -> str:
+    """A strategy's label; of a long model name the end stays, which tells trained from base."""
+    return clipped(row["label"], LONGEST_LABEL, tail=7)
 
 
 def market_line(metrics: Mapping[str, Any]) -> str:

@@ -70,6 +70,8 @@ def market_heading(market: Mapping[str, Any]) -> str:
     return "SYNTHETIC MARKET" if says_no_more else f"SYNTHETIC MARKET: {clipped(market['name'], 60)}"
 
 
-def clipped(text: str, length: int) -> str:
-    """`text`, or its beginning and an ellipsis if it is longer than `length` characters."""
-    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
+def clipped(text: str, length: int, tail: int = 0) -> str:
+    """`text` of at most `length` characters: a longer one loses what stands before its last `tail` ones."""
+    if len(text) <= length:
+        return text
+    return f"{text[: length - tail - 1].rstrip()}…{text[len(text) - tail :]}"

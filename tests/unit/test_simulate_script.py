@@ -102,7 +102,7 @@ def test_too_many_invalid_answers_of_the_trained_model_stop_the_run(run: Run) ->
         (lambda rows: [*rows[:5], *rows[6:]], "expected test-000005, found test-000006: a decision is missing"),
         (lambda rows: [{**r, "timestamp": r["timestamp"].replace("2025", "2031")} for r in rows], "does not have"),
         (lambda rows: rows[:-1], "says samples 60, but"),
-        (lambda rows: [{**rows[0], "decision": "SELL" if rows[0]["decision"] == "BUY" else "BUY"}, *rows[1:]], "says"),
+        (lambda rows: [{**r, "decision": "BUY"} if r["status"] == "ok" else r for r in rows], "says buy"),
     ],
 )
 def test_decisions_that_do_not_fit_are_refused(run: Run, change: Any, words: str) -> None:

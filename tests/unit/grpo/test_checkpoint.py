@@ -70,3 +70,18 @@ def test_optimiser_state_survives(tmp_path: Path, make_learner: Callable[..., Le
         assert torch.equal(a["exp_avg"], b["exp_avg"])
         assert float(a["exp_avg"].abs().sum()) > 0
         assert torch.equal(a["exp_avg_sq"], b["exp_avg_sq"])
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(
+    tmp_path: Path, model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from megatron.core import dist_checkpointing
+
+    def full_disk(state: dict, path: str) -> None:
+        (Path(path) / "__0_0.distcp").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(dist_checkpointing, "save", full_disk)
+    with pytest.raises(InputError, match=r"iter_0000003: the checkpoint cannot be written \(.*No space left.*are free"):
+        save(tmp_path, 3, model)
+    assert list(tmp_path.iterdir()) == []
