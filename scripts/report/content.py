@@ -53,7 +53,7 @@ class Content:
 
     def nature(self) -> Fact:
         """What kind of market this is."""
-        fields = ("synthetic", "name", *(f"parameters.{key}" for key in wording.SIGNAL.values()))
+        fields = ("synthetic", "name", "source", *(f"parameters.{key}" for key in wording.SIGNAL.values()))
         kept = [field for field in fields if self.market["synthetic"] or not field.startswith("parameters")]
         return Fact(wording.market_nature(self.market), tuple(f"{MARKET}: {field}" for field in kept))
 

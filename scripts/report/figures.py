@@ -49,7 +49,8 @@ def equity_figure(curves: Curves, metrics: Mapping[str, Any]) -> Figure:
     logarithmic = values.max() / max(values.min(), 1e-12) > LOG_FROM
     if logarithmic:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        wide = values.max() / max(values.min(), 1e-12) > 10
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if wide else (1, 1.5, 2, 3, 5, 7)))
         axes.minorticks_off()
     # A lost account has no place on a logarithmic axis: it leaves through the bottom.
     floor = metrics["capital"] / 100 if logarithmic else 0.0

@@ -84,8 +84,8 @@ def results_slide(deck: Deck, content: Content) -> None:
     widths = (2.45, 1.4, 1.4, 1.6, 1.65)
     keys = [key for key, _ in rows]
     end = parts.table(
-        slide, header, [[fact.text for fact in cells] for _, cells in rows], (*widths, ROOM - sum(widths)), TOP, 3.0,
-        sizes=(14, 13, 12, 11, 10, 9), inks=[STRATEGY[key] for key in keys], strong=keys.index("trained"),
+        slide, header, [[fact.text for fact in cells] for _, cells in rows], (*widths, ROOM - sum(widths)), TOP, 2.85,
+        sizes=(13, 12, 11, 10, 9), inks=[STRATEGY[key] for key in keys], strong=keys.index("trained"),
         figures=(1, 2, 3),
     )  # fmt: skip
     top, half = end + 0.2, (ROOM - 0.25) * 0.38

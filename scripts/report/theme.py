@@ -54,7 +54,8 @@ def number(value: float) -> str:
 def power(value: float) -> str:
     """A very small number to one digit: 5 x 10^-7, as print sets it."""
     digit, exponent = f"{value:.0e}".split("e")
-    return f"{digit} x 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+    gap = "\N{NO-BREAK SPACE}"
+    return f"{digit}{gap}x{gap}10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def day(timestamp: str) -> str:

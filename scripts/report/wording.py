@@ -127,7 +127,8 @@ def market_nature(market: Mapping[str, Any]) -> str:
         market/summary.json; of a synthetic one, its parameters say whether a signal was planted.
     """
     if not market["synthetic"]:
-        return f"The market is {market['name']}, from the user's data; what it would have cost to trade is not counted."
+        origin = "a file" if market["source"] == "csv" else f"a {market['source']}"
+        return f"The market is {market['name']}, read from {origin}: one period of it, and none of its trading costs."
     planted = signal(market)
     if planted:
         strengths = ", ".join(f"{name} {number(value)}" for name, value in planted.items())

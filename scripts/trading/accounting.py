@@ -89,14 +89,25 @@ def account(prices: ArrayLike, directions: ArrayLike, terms: Terms) -> Account:
     ValueError
         If shapes do not fit or a value is not finite.
     """
+    position, growth, cost = _trade(prices, directions, terms)
+    return _books(position, growth, cost, terms.capital)
+
+
+def final_equity(prices: ArrayLike, directions: ArrayLike, terms: Terms) -> Floats:
+    """Equity at the last bar, without the books: for many paths at once. As ``account``; shape (...)."""
+    _, growth, _ = _trade(prices, directions, terms)
+    return terms.capital * np.maximum(growth, 0.0, out=growth).prod(axis=-1)
+
+
+def _trade(prices: ArrayLike, directions: ArrayLike, terms: Terms) -> tuple[Floats, Floats, Floats]:
+    """Exposure, growth of equity and cost share over each bar: the one formula, for every caller."""
     prices = np.asarray(prices, dtype=np.float64)
     directions = np.asarray(directions, dtype=np.float64)
     _check(prices, directions)
     returns = prices[..., 1:] / prices[..., :-1] - 1
     position = exposure(directions, terms)
     cost = cost_share(position, terms)
-    growth = 1 + position * returns - cost
-    return _books(position, growth, cost, terms.capital)
+    return position, 1 + position * returns - cost, cost
 
 
 def exposure(directions: Floats, terms: Terms) -> Floats:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trading.accounting import Account, Terms, account
+from trading.accounting import Account, Terms, account, final_equity
 
 moves = arrays(np.float64, st.integers(1, 60), elements=st.floats(-0.3, 0.3))
 leverages = st.floats(0.0, 5.0)
@@ -89,6 +89,14 @@ def test_flat_stays_flat(returns: np.ndarray, leverage: float) -> None:
 def test_the_books_add_up(returns: np.ndarray, leverage: float) -> None:
     books = account(closes(returns), directions(returns.size), Terms(leverage=leverage, capital=1000.0))
     np.testing.assert_allclose(1000.0 + np.cumsum(books.pnl), books.equity, rtol=1e-9, atol=1e-9)
+
+
+@given(returns=moves, leverage=st.floats(0.0, 20.0))
+def test_the_final_equity_without_books_is_that_of_the_books(returns: np.ndarray, leverage: float) -> None:
+    sides = np.array([directions(returns.size, seed) for seed in range(3)])
+    terms = Terms(leverage=leverage, capital=1000.0)
+    books = account(closes(returns), sides, terms)
+    np.testing.assert_allclose(final_equity(closes(returns), sides, terms), books.equity[:, -1], rtol=1e-12)
 
 
 @given(capital=st.floats(1.0, 1e9), leverage=leverages)
