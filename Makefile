@@ -13,7 +13,7 @@ READY := .venv/ready-$(shell cat $(ENVS) | sha256sum | cut -c1-16)
 NODEPS := $(wildcard envs/*-nodeps.txt)
 PACKAGES := $(filter-out envs/constraints.txt %-cuda.txt $(NODEPS),$(ENVS))
 
-.PHONY: help deck test test-long lint clean
+.PHONY: help deck test test-long test-gpu lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ test: $(READY) ## unit tests, and the whole workflow at minimal size, up to 12 m
 
 test-long: $(READY) ## the long tests: the whole demo and more, up to 2 hours (ARGS="-k words" for some)
 	@$(BIN)/python -m pytest -m long $(ARGS)
+
+test-gpu: $(READY) ## what needs a GPU; skipped, saying so, where there is none
+	@$(BIN)/python -m pytest -m gpu $(ARGS)
 
 lint: $(READY) ## ruff, snakefmt and snakemake --lint, changing nothing
 	@$(BIN)/ruff check .

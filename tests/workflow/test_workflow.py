@@ -84,8 +84,8 @@ def test_the_minimal_run_makes_every_file_a_log_and_a_benchmark(minimal: tuple[W
     results = workflow.results("minimal")
     files(results, FILES)
     jobs = ONCE | {"infer-trained", "infer-base", "simulate-2", "plot-2", "deck-2"}
-    assert {path.stem for path in (results / "logs").iterdir()} == jobs
-    assert {path.stem for path in (results / "benchmarks").iterdir()} == jobs
+    for folder in ("logs", "benchmarks"):  # another test adds a leverage of 3
+        assert {path.stem for path in (results / folder).iterdir() if not path.stem.endswith("-3")} == jobs
     assert "Slides: results/minimal/leverage-2/deck.pptx" in said
     assert list(workflow.folder.rglob("*.partial*")) == []
 
@@ -132,27 +132,32 @@ def test_a_second_run_has_nothing_to_do(minimal: tuple[Workflow, str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_training_that_is_stopped_saves_a_checkpoint_and_goes_on_from_it(
-    minimal: tuple[Workflow, str], workflow: Workflow, number: signal.Signals
+    minimal: tuple[Workflow, str], workflow: Workflow
 ) -> None:
     for part in ("results", ".snakemake"):
         shutil.copytree(minimal[0].folder / part, workflow.folder / part, dirs_exist_ok=True)
     log = workflow.results("minimal") / "logs" / "train.log"
-    log.unlink()
     # Nothing is saved on the way, and no spike ends it: a handful of answers makes a noisy loss.
-    train = {"iterations": 100_000, "save_every": 100_000, "decay_iterations": 0, "spike_threshold": 1e9}
-    arguments = ["results/minimal/train/checkpoint.json", "--configfile"]
-    long = workflow.configuration("long", MINIMAL | {"train": MINIMAL["train"] | train})
+    endless = {"iterations": 100_000, "save_every": 100_000, "decay_iterations": 0, "spike_threshold": 1e9}
+
+    def training(iterations: int) -> list[str | Path]:
+        train = MINIMAL["train"] | endless | {"iterations": iterations}
+        configuration = workflow.configuration("endless", MINIMAL | {"train": train})
+        return ["results/minimal/train/checkpoint.json", "--configfile", configuration]
+
+    saved = "0"
     # Ctrl-C, and a cluster that ends a job, signal every process: the shell, train.py and tee.
-    process = workflow.start(*arguments, long)
-    wait_for("iteration ", log, process)
-    os.killpg(process.pid, number)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    (saved,) = re.findall(r"iteration (\d+) is saved, run again to continue", log.read_text())
-    train["iterations"] = int(saved) + 1
-    workflow.run(*arguments, workflow.configuration("long", MINIMAL | {"train": MINIMAL["train"] | train}))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        log.unlink()
+        process = workflow.start(*training(100_000))
+        wait_for("iteration ", log, process)
+        os.killpg(process.pid, number)
+        process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert saved == "0" or f"resuming after iteration {saved}" in log.read_text()
+        (saved,) = re.findall(r"iteration (\d+) is saved, run again to continue", log.read_text())
+    workflow.run(*training(int(saved) + 1))
     assert f"resuming after iteration {saved}" in log.read_text()
 
 
