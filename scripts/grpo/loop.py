@@ -145,12 +145,14 @@ class Loop:
 
         before = self._loss_before(rollouts, advantages, reference)
         spike = self.spikes.is_spike(before["loss"])
-        self.spikes_in_a_row = self.spikes_in_a_row + 1 if spike else 0
+        skipped = spike and settings.spike_action == "skip"
+        self.spikes_in_a_row = self.spikes_in_a_row + 1 if skipped else 0
         if spike:
             self._report_spike(iteration, before["loss"], log)
+        if not skipped:
+            self.spikes.accept(before["loss"])
         rate = learning_rate(iteration, settings.learning_rate, settings.warm_up_iterations, settings.decay_iterations)
         update: dict[str, Any] = {"update_loss": None, "clip_fraction": None, "grad_norm": None}
-        skipped = spike and settings.spike_action == "skip"
         if not skipped:
             result = learner.update(rollouts, advantages, reference, rate)
             update = {name: result[name] for name in update}
@@ -283,9 +285,10 @@ class Loop:
         last = f"{self.spikes.last:.4f}" if self.spikes.last is not None else "none"
         message = f"iteration {iteration}: spiky loss {loss:.4f}, last accepted {last}"
         if settings.spike_action == "stop" or self.spikes_in_a_row >= settings.spike_limit:
+            times = f", {self.spikes_in_a_row} iterations skipped in a row" if self.spikes_in_a_row else ""
             raise InputError(
-                f"train: {message}, {self.spikes_in_a_row} in a row; stopped after the last good checkpoint in "
-                f"{self.folder}. Lower train.learning_rate, or raise train.spike_threshold or train.spike_limit."
+                f"train: {message}{times}; the last good checkpoint is in {self.folder}. Lower train.learning_rate, "
+                "or, if the loss is only noisy, use larger batches or raise train.spike_floor."
             )
         if self.ranks.first:
             log(f"{message}; {'no optimiser step taken' if settings.spike_action == 'skip' else 'logged only'}")

@@ -28,13 +28,15 @@ class SpikeDetector:
         self.threshold, self.floor, self.last = threshold, floor, last
 
     def is_spike(self, loss: float) -> bool:
-        """Whether this loss is a spike; one that is not becomes the last accepted loss."""
+        """Whether this loss is a spike."""
         if not math.isfinite(loss):
             return True
-        if self.last is not None and (loss - self.last) / max(abs(self.last), self.floor) >= self.threshold:
-            return True
-        self.last = loss
-        return False
+        return self.last is not None and (loss - self.last) / max(abs(self.last), self.floor) >= self.threshold
+
+    def accept(self, loss: float) -> None:
+        """Compare later losses with this one: its optimiser steps are taken."""
+        if math.isfinite(loss):
+            self.last = loss
 
 
 def slowest_over_median(seconds: Sequence[float]) -> float:

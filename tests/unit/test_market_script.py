@@ -82,9 +82,7 @@ def test_a_bad_file_is_one_line_exit_code_1_and_leaves_what_was_there(tmp_path: 
     assert done.stderr.startswith("market: error: ")
     assert done.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bars.csv", "in.csv", "summary.json"]
-    assert (
-        (tmp_path / "bars.csv").read_text() == (tmp_path / "summary.json").read_text() == "of an earlier run"
-    )
+    assert (tmp_path / "bars.csv").read_text() == (tmp_path / "summary.json").read_text() == "of an earlier run"
 
 
 @pytest.mark.parametrize(

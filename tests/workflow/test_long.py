@@ -161,8 +161,10 @@ def test_rates_over_seeds(demo: Workflow, tmp_path: Path, planted: bool) -> None
         assert training.start().wait(900) == 0
         found[seed] = rows(folder / "out/metrics.jsonl")[-1]["validation"]["reward"]
     print(f"\n{'planted' if planted else 'null'}: { {seed: round(value, 2) for seed, value in found.items()} }")
-    learned = sum(value > 0.4 for value in found.values())  # two standard deviations
+    mean = sum(found.values()) / len(found)  # its standard deviation is 0.2 / sqrt(6) = 0.08
+    print(f"mean {mean:.3f}")
     if planted:
-        assert learned >= 5
+        assert mean > 0.25
+        assert sum(value > 0.2 for value in found.values()) >= 4
     else:
-        assert learned <= 1
+        assert abs(mean) < 0.25

@@ -206,8 +206,18 @@ def test_spikes_without_end_stop_the_training(make_learner: Callable[..., Learne
     loop.learner.reference_logprobs = lambda rollouts: original(rollouts) + 8.0
     for i in (2, 3):
         assert loop.iterate(i, quiet)["skipped"]
-    with pytest.raises(InputError, match="3 in a row"):
+    with pytest.raises(InputError, match="3 iterations skipped in a row"):
         loop.iterate(4, quiet)
+
+
+def test_spikes_that_are_only_logged_never_stop_the_training(
+    make_learner: Callable[..., Learner], tmp_path: Path
+) -> None:
+    loop = Loop(make_learner(), task(), settings(spike_action="log", spike_limit=1), tmp_path)
+    loop.iterate(1, quiet)
+    original = loop.learner.reference_logprobs
+    loop.learner.reference_logprobs = lambda rollouts: original(rollouts) + 2.0
+    assert [loop.iterate(i, quiet)["spike"] for i in (2, 3, 4)] == [True, False, False]
 
 
 def test_groups_without_a_difference_are_counted_and_teach_nothing(
