@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
     add("--metrics", type=Path, required=True, help="metrics.json of this leverage; the terms of trade are its own")
     add("--trained", type=Path, required=True, help="decisions of the trained model")
     add("--base", type=Path, required=True, help="decisions of the base model")
-    add("--variants", type=Path, nargs="*", default=[], help="decisions of other variants on the same samples")
+    add("--variants", type=named, nargs="*", default=[], metavar="NAME=FILE", help="decisions of other variants")
     add("--ledger", type=Path, help="folder that remembers each variant ever evaluated on these hours")
     add("--leverage", type=float, required=True, help="exposure as a multiple of equity")
     add("--trials", type=int, default=1, help="variants that were tried on these hours, as far as you know")
@@ -73,7 +73,7 @@ def main() -> None:
     check_inputs(metrics, market, args)
     bars = read_bars(args.bars, gaps="allow")
     trained, base = read_decisions(args.trained), read_decisions(args.base)
-    variants = {name_of(path): read_decisions(path) for path in args.variants}
+    variants = read_variants(args.variants)
     for other in (base, *variants.values()):
         check_times(trained, other)
     check_same_questions(trained, base)
@@ -231,9 +231,24 @@ def terms_of(metrics: dict[str, Any]) -> dict[str, Any]:
     return {name: metrics["parameters"].get(name, default) for name, default in TERMS.items()}
 
 
-def name_of(path: Path) -> str:
-    """What a variant is called: the folder its decisions lie in."""
-    return path.resolve().parent.name
+def named(text: str) -> tuple[str, Path]:
+    """NAME=FILE of the command line."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE")
+    return name, Path(path)
+
+
+def read_variants(given: list[tuple[str, Path]]) -> dict[str, Decisions]:
+    """Decisions by name; a name may stand for one variant only."""
+    found: dict[str, Decisions] = {}
+    for name, path in given:
+        if name in ("trained", "base") or name in found:
+            raise InputError(
+                f"--variants {name}={path}: the name {name} is taken. Give each variant a name of its own."
+            )
+        found[name] = read_decisions(path)
+    return found
 
 
 if __name__ == "__main__":

@@ -140,7 +140,9 @@ def main() -> None:
         write_tensorboard(folder / "tensorboard", rows)
     write_jsonl(args.output_metrics, rows)
     name = checkpoint.folder_name(args.iterations)
-    inputs = {"weights": args.weights, "base": args.base, "train": args.train, "validation": args.validation}
+    made_from = record(args, {"base": args.base, "train": args.train, "validation": args.validation}, PACKAGES)
+    # By content: torch writes a random id into each checkpoint, so that equal weights hash differently as files.
+    made_from["inputs"]["weights"] = imported["weights_sha256"]
     write_json(
         args.output_manifest,
         {
@@ -156,7 +158,7 @@ def main() -> None:
             "spikes": sum(row["spike"] for row in rows),
             "skipped": sum(row["skipped"] for row in rows),
             "training_version": TRAINING_VERSION,
-            **record(args, inputs, PACKAGES),
+            **made_from,
         },
     )
     if holder:

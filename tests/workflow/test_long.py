@@ -168,3 +168,32 @@ def test_rates_over_seeds(demo: Workflow, tmp_path: Path, planted: bool) -> None
         assert sum(value > 0.2 for value in found.values()) >= 4
     else:
         assert abs(mean) < 0.25
+
+
+# What may differ between two runs: how long things took, and the id that torch draws for each checkpoint.
+TIMED = ("seconds", "rollout_seconds", "reference_seconds", "update_seconds", "tokens_per_second")
+
+
+def contents(results: Path) -> dict[str, bytes | list[dict]]:
+    """Every result by name; of the metrics what is not a time."""
+    found: dict[str, bytes | list[dict]] = {}
+    for path in sorted(p for p in results.rglob("*") if p.is_file()):
+        name = path.relative_to(results).as_posix()
+        if name.startswith(("logs/", "benchmarks/")) or path.name in ("timing.json", ".metadata"):
+            continue
+        if path.name == "metrics.jsonl":
+            found[name] = [{key: row[key] for key in row if key not in TIMED} for row in rows(path)]
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+def test_equal_runs_are_equal_byte_for_byte(tmp_path: Path) -> None:
+    made = []
+    for name in ("one", "another place"):
+        workflow = copy_project(tmp_path / name)
+        workflow.run("--configfile", "config/minimal.yaml")
+        made.append(contents(workflow.results("minimal")))
+    assert made[0].keys() == made[1].keys()
+    assert [name for name in made[0] if made[0][name] != made[1][name]] == []
+    assert len(made[0]) > 50

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from trading.evidence import records
+from trading.evidence import comparisons, records
 from trading.evidence.case import CONSTANTS, RULES, Case
-from trading.evidence.verdict import Findings, Rival, Thresholds, Verdict, corrected_p_values, has_alpha, verdict
+from trading.evidence.verdict import (
+    Findings,
+    Rival,
+    Thresholds,
+    Verdict,
+    corrected_p_values,
+    earns_after_costs,
+    has_alpha,
+    verdict,
+)
 
 Record = dict[str, Any]
 
@@ -42,16 +51,15 @@ def collect(
         "timing": records.timing_record(case),
         "bootstrap": bootstrap,
         "sharpe": records.sharpe_record(case, declared, ledger),
-        "reality_check": records.reality_record(case, bootstrap["settings"]["block"]),
-        "base": records.base_record(case, bootstrap["differences"]),
-        "baselines": records.baselines_record(case),
-        "sensitivity": records.sensitivity_record(case),
+        "reality_check": comparisons.reality_record(case, bootstrap["settings"]["block"]),
+        "base": comparisons.base_record(case, bootstrap["differences"]),
+        "baselines": comparisons.baselines_record(case),
+        "sensitivity": comparisons.sensitivity_record(case),
     }
     findings = findings_of(case, tests, leads, truncated, unparsable, invalid_as)
     decided = verdict(findings, thresholds)
     for name, passed in passes(findings, tests, decided, thresholds).items():
-        if tests[name] is not None:
-            tests[name]["verdict"] = "passed" if passed else "not passed"
+        tests[name]["verdict"] = "not applicable" if passed is None else "passed" if passed else "not passed"
     return tests, decided
 
 
@@ -81,26 +89,30 @@ def findings_of(
         rivals=tuple(
             Rival(key, case.labels[key], kind, case.total_return(key), leads[key]) for key, kind in kinds.items()
         ),
-        snooping_p=reality["p_value"] if reality else None,
+        snooping_p=reality["p_value"],
         truncated=truncated,
         unparsable=unparsable,
         invalid_as=invalid_as,
     )
 
 
-def passes(findings: Findings, tests: Record, decided: Verdict, thresholds: Thresholds) -> dict[str, bool]:
-    """Whether each test by itself reaches its threshold, given the number of trials; claims need the gate, too."""
+def passes(findings: Findings, tests: Record, decided: Verdict, thresholds: Thresholds) -> dict[str, bool | None]:
+    """Whether each test by itself reaches its threshold, given the number of trials; claims need the gate, too.
+
+    None where there is nothing to test: positions that never change, a single variant.
+    """
     level = thresholds.level
-    deflated = findings.deflated_sharpe
+    deflated, snooping = findings.deflated_sharpe, findings.snooping_p
+    moves = findings.constant is None
     corrected = corrected_p_values(findings)
     return {
-        "exposure_matched_null": findings.constant is None and decided.null_p_adjusted <= level,
-        "regression": has_alpha(findings, thresholds),
-        "timing": tests["timing"]["p_value"] <= level and findings.constant is None,
+        "exposure_matched_null": decided.null_p_adjusted <= level if moves else None,
+        "regression": has_alpha(findings, thresholds) if moves else None,
+        "timing": tests["timing"]["p_value"] <= level if moves else None,
         "bootstrap": tests["bootstrap"]["p_value"] <= level,
-        "sharpe": deflated is not None and deflated >= thresholds.deflated_sharpe,
-        "reality_check": findings.snooping_p is not None and findings.snooping_p <= level,
+        "sharpe": deflated >= thresholds.deflated_sharpe if deflated is not None else None,
+        "reality_check": snooping <= level if snooping is not None else None,
         "base": corrected["base"] <= level,
-        "baselines": tests["baselines"]["p_value"] <= level and findings.constant is None,
-        "sensitivity": findings.break_even_bps is None or findings.break_even_bps >= thresholds.break_even_bps,
+        "baselines": tests["baselines"]["p_value"] <= level if moves else None,
+        "sensitivity": earns_after_costs(findings, thresholds) if findings.constant != "flat" else None,
     }

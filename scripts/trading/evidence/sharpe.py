@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 EULER = 0.5772156649015329
 NORMAL = NormalDist()
 TINY = 1e-12
+KNOWN_TRIALS = 10
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,17 @@ def expected_maximum(trials: int, variance: float) -> float:
 def trial_variance(record: Shape, ratios: ArrayLike) -> float:
     """How much ratios vary over trials: their own variance, but not less than a worthless record's.
 
+    Variants that resemble each other vary less than independent ones would by chance alone: they do not lower the
+    hurdle. A handful of ratios says nothing about their variance and leaves the sampling variance, 1 / (bars - 1).
+
     Parameters
     ----------
     ratios
-        Ratios of the known variants, a bar's; one or none leave the sampling variance, 1 / (bars - 1). Variants
-        that resemble each other vary less than chance alone would make independent ones vary: they do not
-        lower the hurdle.
+        Ratios of the known variants, a bar's.
     """
     known = np.asarray(ratios, dtype=np.float64)
     sampling = 1 / (record.bars - 1)
-    return max(sampling, float(known.var(ddof=1))) if known.size >= 2 else sampling
+    return max(sampling, float(known.var(ddof=1))) if known.size >= KNOWN_TRIALS else sampling
 
 
 def deflated(record: Shape, trials: int, variance: float) -> float:
