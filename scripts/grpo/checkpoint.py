@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import queue
 import re
 import shutil
+import unittest.mock
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +66,7 @@ def save(root: Path, iteration: int, model: Any, optimizer: Any = None, common: 
         If it cannot be written, on a full disk for example.
     """
     from megatron.core import dist_checkpointing
+    from megatron.core.dist_checkpointing.strategies import filesystem_async
 
     target = root / folder_name(iteration)
     if target.exists():
@@ -73,7 +76,10 @@ def save(root: Path, iteration: int, model: Any, optimizer: Any = None, common: 
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     dist.barrier()
-    with _quiet(), megatron_on_cpu():
+    # Megatron's queue for the writers' results lives in a process of its own, which asynchronous saving needs.
+    # This save waits for its writers: a queue in this process does, and a kill leaves no process behind.
+    results = unittest.mock.patch.object(filesystem_async, "_results_queue", queue.Queue())
+    with _quiet(), megatron_on_cpu(), results:
         state = _sharded_state(model, optimizer, loading=False)
         state |= {"iteration": iteration, "checkpoint_version": 3.0, **(common or {})}
         try:
