@@ -168,7 +168,9 @@ def _bars(returns: ArrayLike, directions: ArrayLike, leverage: ArrayLike, execut
     nothing, nobody = np.zeros(shape), np.zeros(shape, dtype=bool)
     ruined = False
     for t, move in enumerate(returns.tolist()):
-        position = np.broadcast_to(leverage * side[t], shape)
+        position = leverage * side[t]
+        if position.shape != shape:
+            position = np.broadcast_to(position, shape)
         if fixed and t:
             position = np.where(side[t] == side[t - 1], held, position)
         if ruined:

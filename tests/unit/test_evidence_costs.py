@@ -157,7 +157,8 @@ def test_bt_keeps_the_same_books(leverage: float, fee: float, kind: str) -> None
         # WeighTarget and Rebalance take the fee out of the order; here the order is the exact one.
         def __call__(self, target: bt.Strategy) -> bool:
             units = wanted[target.now] * target.value / prices.loc[target.now, "market"]
-            target.transact(units - target.children["market"].position, child="market")
+            child = target.children.get("market")  # made by its first trade
+            target.transact(units - (child.position if child is not None else 0.0), child="market")
             return True
 
     test = bt.Backtest(
