@@ -49,7 +49,7 @@ $(READY):
 	  { echo "Python 3.11 is needed: '$(PYTHON)' is not there or is another version. Install it (Debian 12: apt-get install python3.11 python3.11-venv), or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "Python's venv module is missing. Install it (Debian 12: apt-get install python3.11-venv)." >&2; exit 1; }
-	@echo "Setting up .venv: installing $$(grep -c == envs/constraints.txt) packages (2.5 GB), about 3 minutes, once"
+	@echo "Setting up .venv: installing $$(grep -c == envs/constraints.txt) packages (3 GB), about 3 minutes, once"
 	@$(PYTHON) -m venv --clear .venv
 	@pip() { PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --no-input --progress-bar off "$$@" 2>&1 | tee -a .venv/install.log | \
 	   awk '/^ *(Collecting|Processing) /{if (++n % 25 == 0) {print "  " n " packages found"; fflush()}} /^Installing collected/{print "  unpacking"; fflush()}'; }; \

@@ -55,3 +55,4 @@ onsuccess:
     for deck in [Path(f"results/{config['run']}/leverage-{leverage}/deck.pptx") for leverage in leverages()]:
         if deck.exists():  # not where only an earlier stage was asked for
             print(f"Slides: {deck}")
+    print(costs(Path(f"results/{config['run']}/benchmarks")))

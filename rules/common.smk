@@ -54,6 +54,13 @@ def leverages():
     return [text(leverage) for leverage in config["simulate"]["leverage"]]
 
 
+def costs(folder):
+    """Seconds and peak memory of the rules, from Snakemake's benchmarks, in one line."""
+    rows = {path.stem: path.read_text().splitlines()[1].split("\t") for path in sorted(folder.glob("*.tsv"))}
+    parts = [f"{name} {float(row[0]):.0f} s, {row[2]} MB" for name, row in rows.items()]
+    return f"Seconds and peak memory of each rule's last run: {'; '.join(parts)}"
+
+
 def without(section, *keys):
     """A section without some of its keys."""
     return {key: value for key, value in section.items() if key not in keys}

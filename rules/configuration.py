@@ -223,10 +223,18 @@ def _contradictions(settings: Settings) -> list[str]:
     if 0 < train["decay_iterations"] <= train["warm_up_iterations"]:
         least = f"0, or more than warm_up_iterations ({train['warm_up_iterations']})"
         problems.append(_problem("train.decay_iterations", train["decay_iterations"], least))
-    answers = train["prompts_per_iteration"] * train["group_size"]
-    if train["updates_per_iteration"] > answers:
-        most = f"at most prompts_per_iteration x group_size ({answers})"
-        problems.append(_problem("train.updates_per_iteration", train["updates_per_iteration"], most))
+    parts = train["updates_per_iteration"] * train["data"] * (2 if train["balance_directions"] else 1)
+    if train["prompts_per_iteration"] % parts:
+        multiple = f"a multiple of {parts} (updates_per_iteration x data, x 2 with balance_directions)"
+        problems.append(_problem("train.prompts_per_iteration", train["prompts_per_iteration"], multiple))
+    tensor = train["tensor"]
+    for name in ("heads", "query_groups", "ffn"):
+        if model["source"] == "tiny" and tiny[name] % tensor:
+            problems.append(_problem("train.tensor", tensor, f"a divisor of base_model.tiny.{name} ({tiny[name]})"))
+    hours, test = market["synthetic"]["calibrate"]["hours"], settings["samples"]["test"]
+    if market["source"] == "synthetic" and hours and isinstance(test, int) and hours != test:
+        same = f"0 (no calibration), or as many as samples.test ({test})"
+        problems.append(_problem("market.synthetic.calibrate.hours", hours, same))
     return problems
 
 

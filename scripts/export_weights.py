@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.errors import InputError, run
 from common.files import read_json, sha256, write_json, written_whole
-from common.provenance import record
+from common.provenance import check_input, record
 
 PACKAGES = ("torch", "megatron-core", "transformers", "safetensors")
 ITERATION_FILES = ("model.json", "model.safetensors", "model.safetensors.index.json")  # the base model's own
@@ -41,6 +41,8 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     manifest = read_json(args.manifest)
+    if missing := [name for name in ("shape", "checkpoint", "name", "weights_sha256") if name not in manifest]:
+        raise InputError(f"{args.manifest}: field {missing[0]} is missing; not a manifest of train. Train again.")
     shape = read_shape(args.base)
     differing = [name for name, value in shape.as_dict().items() if manifest["shape"].get(name) != value]
     if differing:
@@ -49,6 +51,7 @@ def main() -> None:
             f"{args.base}: config.json says {name} {shape.as_dict()[name]}, the checkpoint was trained with "
             f"{manifest['shape'].get(name)}. Use the base model of that training."
         )
+    check_input(manifest, args.manifest, "base", args.base)
     path = args.manifest.parent / manifest["checkpoint"]
     megatron = checkpoint.read_weights(path)
     tensors = to_hugging_face(megatron, shape)
@@ -71,8 +74,8 @@ def main() -> None:
         parallel.start("cpu")
         model = build_model(shape)
         # What inference will read, back in Megatron: the comparison covers the files themselves.
-        model.load_state_dict(megatron, strict=False)
         again = to_megatron(read_tensors(folder), shape)
+        model.load_state_dict(again, strict=False)
         result = parity.compare(folder, model, shape)
         parallel.stop()
         base_model = read_json(args.base / "model.json")
@@ -90,7 +93,9 @@ def main() -> None:
         args.output_parity,
         {
             "logits": result,
+            # False where the base model's type is narrower than the training's: the files are rounded to it.
             "round_trip_bit_equal": all(torch.equal(again[name].to(t.dtype), t) for name, t in megatron.items()),
+            "largest_rounding": max(float((again[name].to(t.dtype) - t).abs().max()) for name, t in megatron.items()),
             "weights_sha256": sums,
             "tensors": len(tensors),
             "tensors_changed_by_training": changed,

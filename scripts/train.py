@@ -58,14 +58,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--clip-low", type=float, default=0.2)
     parser.add_argument("--clip-high", type=float, default=0.28)
     parser.add_argument("--kl-beta", type=float, default=0.04)
-    parser.add_argument("--entropy", type=float, default=0.0)
+    parser.add_argument("--entropy", type=float, default=0.001)
     parser.add_argument("--normalise-by-std", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--balance-directions", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--grad-clip", type=float, default=1.0)
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--reward-scale", type=float, default=1000.0)
     parser.add_argument("--reward-valid", type=float, default=0.01)
-    parser.add_argument("--reward-invalid", type=float, default=-0.5)
+    parser.add_argument("--reward-invalid", type=float, default=-10.0)
     parser.add_argument("--spike-threshold", type=float, default=0.2)
     parser.add_argument("--spike-floor", type=float, default=0.5)
     parser.add_argument("--spike-action", choices=["skip", "log", "stop"], default="skip")
@@ -87,8 +87,8 @@ def main() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # Megatron forks to write checkpoints
     warnings.filterwarnings("ignore")
     check(args)
-    samples = read_jsonl(args.train)
-    validation = read_jsonl(args.validation) if args.validation.stat().st_size else []
+    samples = checked_samples(args.train)
+    validation = checked_samples(args.validation) if args.validation.stat().st_size else []
     import torch
 
     from common.journal import Journal
@@ -178,6 +178,27 @@ def check(args: argparse.Namespace) -> None:
         raise InputError(f"train: group_size ({args.group_size}) must be at least 2: advantages compare answers.")
 
 
+def checked_samples(path: Path) -> list[dict[str, Any]]:
+    """The samples of a file.
+
+    Raises
+    ------
+    InputError
+        If a line lacks what training reads: chat messages and two prices above 0. Names the line.
+    """
+    rows = read_jsonl(path)
+    for number, row in enumerate(rows, start=1):
+        prompt, hour = row.get("prompt"), row.get("metadata")
+        turns = prompt if isinstance(prompt, list) else [None]
+        messages = all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in turns)
+        prices = [hour.get(name) for name in ("current_price", "next_price")] if isinstance(hour, dict) else [None]
+        if not (prompt and messages):
+            raise InputError(f"{path}, line {number}: prompt is not a list of chat messages. Run samples again.")
+        if not all(isinstance(price, (int, float)) and price > 0 for price in prices):
+            raise InputError(f"{path}, line {number}: metadata lacks prices above 0. Run samples again.")
+    return rows
+
+
 def loop_settings(args: argparse.Namespace) -> LoopSettings:
     """The arguments that the loop takes, by name."""
     import dataclasses
@@ -226,15 +247,19 @@ def build_task(
             )
         return [torch.tensor(row, device=args.device) for row in ids]
 
+    stop = tokenizer.eos_token_id
+
     def decode(answers: list[list[int]]) -> list[str]:
-        return tokenizer.backend_tokenizer.decode_batch(answers, skip_special_tokens=True)
+        # As in inference: only the stop token is left out, any other special token is part of the answer.
+        said = [ids[:-1] if ids[-1] == stop else ids for ids in answers]
+        return tokenizer.backend_tokenizer.decode_batch(said, skip_special_tokens=False)
 
     return Task(
         prompts=encode(samples, args.train),
         strata=strata(samples, args.balance_directions, args.train),
         judge=judge_of(samples, args),
         decode=decode,
-        stop=tokenizer.eos_token_id,
+        stop=stop,
         validation_prompts=encode(validation, args.validation),
         validation_judge=judge_of(validation, args),
     )

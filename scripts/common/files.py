@@ -108,6 +108,8 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
                 rows.append(row)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Run the stage that makes it.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error}). Make the file again.") from None
     if not rows:
         raise InputError(f"{path}: empty. Run the stage that makes it again.")
     return rows

@@ -156,9 +156,9 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return out
 
 
-def prune(root: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints."""
-    for iteration in iterations_in(root)[:-keep]:
+def prune(root: Path, keep: int, newest: int) -> None:
+    """Delete all but the last `keep` checkpoints up to `newest`; those of a longer training are not touched."""
+    for iteration in [number for number in iterations_in(root) if number <= newest][:-keep]:
         shutil.rmtree(root / folder_name(iteration))
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from common.errors import InputError
+from common.files import read_json
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -24,7 +25,10 @@ def weight_files(folder: Path) -> list[Path]:
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise InputError(f"{index}: field weight_map is missing. Download the model again.")
+        names = sorted(set(weight_map.values()))
         for name in names:
             if not (folder / name).is_file():
                 raise InputError(f"{folder / name}: named in {index.name} but missing. Download the model again.")
@@ -59,6 +63,12 @@ def read_tensors(folder: Path, meta: bool = False) -> dict[str, torch.Tensor]:
                         tensors[name] = file.get_tensor(name)
         except SafetensorError as error:
             raise InputError(f"{path}: cannot be read ({error}). It is cut short; copy it again.") from None
+    # Some tied checkpoints store the embedding twice. The copy says nothing; a different one is refused later.
+    head, embedding = tensors.get("lm_head.weight"), tensors.get("model.embed_tokens.weight")
+    tied = read_json(folder / "config.json").get("tie_word_embeddings") is True
+    twice = head is not None and embedding is not None and head.shape == embedding.shape
+    if tied and twice and (meta or torch.equal(head, embedding)):
+        del tensors["lm_head.weight"]
     return tensors
 
 

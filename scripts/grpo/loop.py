@@ -7,6 +7,7 @@ random has a state (see ``schedule``), so a killed run resumes bit for bit.
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
@@ -74,6 +75,9 @@ class _Clock:
         self.last = now
         return self.parts[name]
 
+    def join(self, name: str, *parts: str) -> None:
+        self.parts[name] = sum(self.parts.pop(part) for part in parts)
+
 
 class Loop:
     """Train `learner` on `task`; keep everything below `folder`.
@@ -135,13 +139,17 @@ class Loop:
         clock = _Clock(self.ranks.device)
         start = clock.last
         numbers, rollouts = self._sample(iteration)
-        judgements, texts = self._judge(numbers, rollouts)
-        own_seconds = clock.lap("rollout_seconds")
+        own_seconds = clock.lap("sampling")
         rollouts = self._same_on_tensor_ranks(rollouts)
+        clock.lap("waiting")
+        judgements, texts = self._judge(numbers, rollouts)
+        # What this rank did alone; behind the first collective all ranks take the slowest one's time.
+        own_seconds += clock.lap("judging")
+        clock.join("rollout_seconds", "sampling", "waiting", "judging")
         rewards = torch.tensor([j.reward for j in judgements], dtype=torch.float32, device=self.ranks.device)
         advantages = group_advantages(rewards, settings.group_size, settings.normalise_by_std)
         reference = learner.reference_logprobs(rollouts)
-        own_seconds += clock.lap("reference_seconds")
+        clock.lap("reference_seconds")
 
         before = self._loss_before(rollouts, advantages, reference)
         spike = self.spikes.is_spike(before["loss"])
@@ -155,6 +163,11 @@ class Loop:
         update: dict[str, Any] = {"update_loss": None, "clip_fraction": None, "grad_norm": None}
         if not skipped:
             result = learner.update(rollouts, advantages, reference, rate)
+            if not math.isfinite(result["grad_norm"]):
+                raise InputError(
+                    f"train: iteration {iteration}: the gradient is not finite; the last good checkpoint is in "
+                    f"{self.folder}. Lower train.learning_rate."
+                )
             update = {name: result[name] for name in update}
         clock.lap("update_seconds")
 
@@ -162,10 +175,11 @@ class Loop:
         if slowest > settings.straggler_ratio and self.ranks.first:
             log(f"iteration {iteration}: straggler, the slowest rank took {slowest:.2f} x the median's time")
         if settings.show_rollouts_every and iteration % settings.show_rollouts_every == 0 and self.ranks.first:
-            show_rollouts(iteration, texts, judgements, settings.group_size, log)
+            prompts = self.task.decode([prompt.tolist() for prompt in rollouts.prompts[:2]])
+            show_rollouts(iteration, prompts, texts, judgements, settings.group_size, log)
         seconds = time.perf_counter() - start
         tokens = before.pop("tokens")
-        return {
+        row = {
             "iteration": iteration,
             **self._reward_metrics(rewards, judgements),
             **before,
@@ -179,6 +193,8 @@ class Loop:
             **clock.parts,
             "slowest_over_median": slowest,
         }
+        # JSON has no NaN: what is not finite (a spike) is null.
+        return {name: finite(value) for name, value in row.items()}
 
     def validate(self) -> dict[str, float]:
         """Judge the greedy answers to the validation prompts; means over all of them."""
@@ -317,7 +333,7 @@ class Loop:
         common = {"last_accepted_loss": self.spikes.last, "spikes_in_a_row": self.spikes_in_a_row}
         checkpoint.save(self.folder, iteration, self.learner.model, self.learner.optimizer, common)
         if self.ranks.first:
-            checkpoint.prune(self.folder, self.settings.keep)
+            checkpoint.prune(self.folder, self.settings.keep, iteration)
 
     def _on_signal(self, number: int, _frame: Any) -> None:
         if self.stop_signal is not None:  # the second one means it
@@ -333,6 +349,11 @@ class Loop:
         flag = torch.tensor(float(self.stop_signal is not None), device=self.ranks.device)
         dist.all_reduce(flag, op=dist.ReduceOp.MAX)
         return bool(flag)
+
+
+def finite(value: Any) -> Any:
+    """The value, or None for a float that is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def own_places(prompts: int, updates: int, data_rank: int, data: int) -> list[int]:

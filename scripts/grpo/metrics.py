@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from common.errors import InputError
@@ -14,19 +15,29 @@ def describe(row: dict[str, Any]) -> str:
     shares = f"buy {row['buy']:.0%}, invalid {row['invalid']:.1%}, " if "buy" in row else ""
     validation = row.get("validation")
     checked = f", validation reward {validation['reward']:+.3f}" if validation else ""
+    kl, entropy = (f"{row[name]:.4f}" if row[name] is not None else "not finite" for name in ("kl", "entropy"))
     return (
-        f"reward {row['reward']:+.3f}, {shares}KL {row['kl']:.4f}, entropy {row['entropy']:.3f}, "
+        f"reward {row['reward']:+.3f}, {shares}KL {kl}, entropy {entropy}, "
         f"{row['tokens_per_second']:.0f} tokens/s{checked}"
     )
 
 
 def show_rollouts(
-    iteration: int, texts: list[str], judgements: list[Judgement], group_size: int, log: Callable[[str], None]
+    iteration: int,
+    prompts: list[str],
+    texts: list[str],
+    judgements: list[Judgement],
+    group_size: int,
+    log: Callable[[str], None],
 ) -> None:
-    """Print the first answers of the first two groups: people look at samples."""
+    """Print the first groups' prompts and some of their answers: people look at samples."""
     log(f"answers of iteration {iteration}:")
-    for place in range(0, min(2 * group_size, len(texts)), max(1, group_size // 2)):
-        log(f"  group {place // group_size + 1}, reward {judgements[place].reward:+.3f}: {texts[place]!r}")
+    # Texts lie group by group; as many groups as prompts were given are shown, three answers of each.
+    for number, prompt in enumerate(prompts):
+        log(f"  asked: {' '.join(prompt.split())}")
+        first = number * group_size
+        for text, judgement in islice(zip(texts, judgements, strict=True), first, first + 3):
+            log(f"    {judgement.reward:+.3f}  {' '.join(text.split())}")
 
 
 def merged_metrics(rows: list[dict[str, Any]], iterations: int) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from common.errors import InputError
+from common.files import read_json
 from grpo.cpu import megatron_on_cpu
 from grpo.packing import PackedGroups
 
@@ -51,12 +51,9 @@ def read_shape(folder: Path) -> Qwen3Shape:
         project's Qwen3 does not have (scaled RoPE, sliding windows, biases).
     """
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file. Give a Hugging Face folder of a Qwen3 model.") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}). Download the model again.") from None
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Give a Hugging Face folder of a Qwen3 model.")
+    config = read_json(path)
     architecture = (config.get("architectures") or ["none"])[0]
     if architecture != "Qwen3ForCausalLM":
         raise InputError(f"{path}: architecture {architecture}; only Qwen3ForCausalLM (dense Qwen3) is supported.")

@@ -40,5 +40,8 @@ class SpikeDetector:
 
 
 def slowest_over_median(seconds: Sequence[float]) -> float:
-    """How much longer the slowest rank took than the median one; 1 if all took the same time."""
-    return max(seconds) / statistics.median(seconds)
+    """How much longer the slowest rank took than the median one; 1 if all took the same time.
+
+    The lower median: of two ranks the faster one, or the ratio could never reach 2.
+    """
+    return max(seconds) / statistics.median_low(seconds)

@@ -205,9 +205,28 @@ def test_export_proves_that_training_changed_the_weights(trained: Path, base: Pa
 
 
 def test_export_refuses_another_base_model(trained: Path, copied: Path, tmp_path: Path) -> None:
+    tensors = load_file(copied / "model.safetensors")
+    tensors["model.norm.weight"] += 1
+    save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
+    refused(export(trained / "checkpoint.json", copied, tmp_path), "another base file")
     edit(copied, rope_theta=10_000.0)
     refused(export(trained / "checkpoint.json", copied, tmp_path), "rope_base", "10000")
     assert not (tmp_path / "trained").exists()
+
+
+def test_a_base_model_in_bfloat16_is_trained_and_exported_in_its_type(copied: Path, tmp_path: Path) -> None:
+    tensors = {name: tensor.bfloat16() for name, tensor in load_file(copied / "model.safetensors").items()}
+    save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
+    edit(copied, dtype="bfloat16")
+    megatron = tmp_path / "megatron"
+    assert call("import_weights", f"--base={copied}", f"--output={megatron}").returncode == 0
+    assert train(copied, megatron, tmp_path / "train").returncode == 0
+    done = export(tmp_path / "train/checkpoint.json", copied, tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    parity = json.loads((tmp_path / "parity.json").read_text())
+    assert parity["round_trip_bit_equal"] is False
+    assert 0 < parity["largest_rounding"] < 0.01
+    assert all(t.dtype is torch.bfloat16 for t in load_file(tmp_path / "trained/model.safetensors").values())
 
 
 def test_export_refuses_a_checkpoint_cut_short_or_changed(trained: Path, base: Path, tmp_path: Path) -> None:
@@ -230,7 +249,13 @@ def test_training_refuses_what_does_not_fit(trained: Path, base: Path, megatron:
     (tmp_path / "e").mkdir()
     (tmp_path / "e/train.jsonl").write_text('{"prompt": [\n')
     refused(train(base, megatron, tmp_path / "e"), "train.jsonl, line 1")
-    for name in "abcde":
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f/train.jsonl").write_text('{"prompt": 5}\n')
+    refused(train(base, megatron, tmp_path / "f"), "train.jsonl, line 1", "chat messages")
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g/train.jsonl").write_bytes(b"\xff\xfe\n")
+    refused(train(base, megatron, tmp_path / "g"), "train.jsonl", "UTF-8")
+    for name in "abcdefg":
         assert not (tmp_path / name / "checkpoint.json").exists()
 
 

@@ -114,7 +114,8 @@ def test_without_finalised_gradients_they_do_not(run, single: dict) -> None:
     assert worst_gradient(single, control) > 1e-2
 
 
-def test_a_delayed_rank_is_reported_as_a_straggler(run, single: dict) -> None:
-    delayed = run("delayed", 2, "--data", 2, "--delay-rank", 1)
+@pytest.mark.parametrize("axis", ["tensor", "data"])
+def test_a_delayed_rank_is_reported_as_a_straggler(run, single: dict, axis: str) -> None:
+    delayed = run(f"delayed-{axis}", 2, f"--{axis}", 2, "--delay-rank", 1)
     assert sum("straggler" in line for line in delayed["lines"]) >= 15
     assert len(single["lines"]) == 0

@@ -48,7 +48,7 @@ def test_nothing_changed_nothing_runs(finished: Workflow) -> None:
         ("market.name", "Another", FROM_MARKET),
         ("market.gaps", "allow", FROM_MARKET),
         ("market.synthetic.momentum", 0, FROM_MARKET),
-        ("samples.test", 200, FROM_SAMPLES),
+        ("samples.validation", 32, FROM_SAMPLES),
         ("samples.mask", False, FROM_SAMPLES),
         ("base_model.name", "Another", FROM_BASE),
         ("base_model.tiny.warm_up.steps", 201, FROM_BASE),

@@ -43,7 +43,9 @@ def test_what_stands_is_not_overwritten_and_leftovers_do_not_count(tmp_path: Pat
 def test_keep_says_how_many_stay(tmp_path: Path) -> None:
     for iteration in (100, 200, 300):
         (tmp_path / f"iter_{iteration:07d}").mkdir()
-    prune(tmp_path, 2)
+    prune(tmp_path, 2, newest=200)
+    assert iterations_in(tmp_path) == [100, 200, 300]
+    prune(tmp_path, 2, newest=300)
     assert iterations_in(tmp_path) == [200, 300]
 
 

@@ -259,3 +259,57 @@ def test_a_missing_iteration_is_named() -> None:
         merged_metrics(rows, 4)
     rows = [{"iteration": 1, "value": 0}, {"iteration": 2, "value": 1}, {"iteration": 2, "value": 2}]
     assert [row["value"] for row in merged_metrics(rows, 2)] == [0, 2]
+
+
+def test_a_shorter_training_after_a_longer_one_keeps_its_own_checkpoint(
+    make_learner: Callable[..., Learner], tmp_path: Path
+) -> None:
+    Loop(make_learner(), task(), settings(iterations=6, keep=1), tmp_path).run(quiet)
+    shorter = make_learner()
+    Loop(shorter, task(), settings(iterations=3, keep=1), tmp_path).run(quiet)
+    assert (tmp_path / folder_name(3)).is_dir()
+    assert (tmp_path / folder_name(6)).is_dir()
+
+
+def test_a_loss_that_is_not_finite_is_skipped_and_recorded_as_null(
+    make_learner: Callable[..., Learner], tmp_path: Path
+) -> None:
+    loop = Loop(make_learner(), task(), settings(iterations=4), tmp_path)
+    original, count = loop.learner.reference_logprobs, 0
+
+    def once_broken(rollouts: object) -> torch.Tensor:
+        nonlocal count
+        count += 1
+        return original(rollouts) * (float("nan") if count == 2 else 1.0)
+
+    loop.learner.reference_logprobs = once_broken
+    loop.run(quiet)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["skipped"] for row in rows] == [False, True, False, False]
+    assert rows[1]["loss"] is None
+    assert all(torch.isfinite(p).all() for p in loop.learner.model.parameters())
+
+
+def test_a_gradient_that_is_not_finite_stops_before_a_checkpoint(
+    make_learner: Callable[..., Learner], tmp_path: Path
+) -> None:
+    loop = Loop(make_learner(), task(), settings(spike_action="log", save_every=1), tmp_path)
+    original, count = loop.learner.reference_logprobs, 0
+
+    def broken_from_the_third(rollouts: object) -> torch.Tensor:
+        nonlocal count
+        count += 1
+        return original(rollouts) * (float("nan") if count >= 3 else 1.0)
+
+    loop.learner.reference_logprobs = broken_from_the_third
+    with pytest.raises(InputError, match="iteration 3: the gradient is not finite"):
+        loop.run(quiet)
+    assert not (tmp_path / folder_name(3)).exists()
+    assert all(torch.isfinite(t).all() for t in read_weights(tmp_path / folder_name(2)).values())
+
+
+def test_shown_answers_stand_behind_their_prompts(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
+    lines: list[str] = []
+    Loop(make_learner(), task(), settings(show_rollouts_every=1), tmp_path).iterate(1, lines.append)
+    assert sum(line.startswith("  asked: ") for line in lines) == 2
+    assert sum(line.startswith("    ") for line in lines) == 6

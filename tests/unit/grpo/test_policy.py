@@ -12,7 +12,7 @@ from grpo import parity
 from grpo.hugging_face import read_tensors, write_tensors
 from grpo.parallel import Ranks
 from grpo.qwen3 import Qwen3Shape, build_model, read_shape
-from grpo.weights import to_megatron
+from grpo.weights import check_tensors, to_megatron
 
 
 @pytest.fixture
@@ -76,6 +76,17 @@ def test_swapped_heads_are_refused(folder: Path, model: torch.nn.Module, shape: 
         qkv.copy_(qkv.roll(shape.head_dim, 0))
     with pytest.raises(InputError, match="transformers and Megatron differ"):
         parity.compare(folder, model, shape)
+
+
+def test_a_tied_model_that_stores_its_embedding_twice_is_read(
+    folder: Path, shape: Qwen3Shape, tensors: dict[str, torch.Tensor]
+) -> None:
+    embedding = tensors["model.embed_tokens.weight"]
+    write_tensors(folder, {**tensors, "lm_head.weight": embedding.clone()})
+    check_tensors(read_tensors(folder), shape, "folder")
+    write_tensors(folder, {**tensors, "lm_head.weight": embedding + 1})
+    with pytest.raises(InputError, match=r"lm_head\.weight"):
+        check_tensors(read_tensors(folder), shape, "folder")
 
 
 def test_another_architecture_or_an_unknown_feature_is_refused(folder: Path) -> None:

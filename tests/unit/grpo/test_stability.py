@@ -51,3 +51,4 @@ def test_a_loss_that_is_not_finite_is_a_spike_and_is_forgotten() -> None:
 def test_slowest_over_median() -> None:
     assert slowest_over_median([1.0, 1.0, 4.0]) == 4.0
     assert slowest_over_median([2.0, 2.0]) == 1.0
+    assert slowest_over_median([1.0, 3.0]) == 3.0
