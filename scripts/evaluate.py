@@ -1,0 +1,255 @@
+"""Test what the trained model earned, and decide what the slides may say about it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import InputError, run
+from common.files import read_json, write_json
+from common.provenance import check_input, record
+from trading.bars import Bars, format_times, read_bars
+from trading.costs import HOLDS, Execution, kept
+from trading.decisions import DIRECTION, Decisions, check_same_questions, first_bar, read_decisions
+from trading.evidence.case import LEAST_BARS, Case, Settings
+from trading.evidence.collect import collect
+from trading.evidence.trials import record_variants, split_digest
+from trading.evidence.verdict import Thresholds
+from trading.tables import read_equity
+
+YEAR = timedelta(hours=8760)
+DEFAULTS, LIMITS = Settings(), Thresholds()
+# What metrics.json says of the terms of trade, and what holds where it says nothing.
+TERMS = {
+    "fee_bps": 0.0,
+    "slippage_bps": 0.0,
+    "funding_long_bps": 0.0,
+    "funding_short_bps": 0.0,
+    "latency": 0,
+    "maintenance_margin": 0.0,
+    "sizing": "rebalanced",
+}
+
+
+def arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = parser.add_argument
+    add("--bars", type=Path, required=True, help="market/bars.csv")
+    add("--market", type=Path, required=True, help="market/summary.json")
+    add("--equity", type=Path, required=True, help="equity.csv of this leverage")
+    add("--metrics", type=Path, required=True, help="metrics.json of this leverage; the terms of trade are its own")
+    add("--trained", type=Path, required=True, help="decisions of the trained model")
+    add("--base", type=Path, required=True, help="decisions of the base model")
+    add("--variants", type=named, nargs="*", default=[], metavar="NAME=FILE", help="decisions of other variants")
+    add("--ledger", type=Path, help="folder that remembers each variant ever evaluated on these hours")
+    add("--leverage", type=float, required=True, help="exposure as a multiple of equity")
+    add("--trials", type=int, default=1, help="variants that were tried on these hours, as far as you know")
+    add("--seed", type=int, default=DEFAULTS.seed, help="of all random draws")
+    add("--permutations", type=int, default=DEFAULTS.permutations, help="rearrangements of the model's positions")
+    add("--bootstrap", type=int, default=DEFAULTS.bootstrap, help="bootstrap paths")
+    add("--reality-check", type=int, default=DEFAULTS.reality_check, help="draws of the test over all variants")
+    add("--confidence", type=float, default=DEFAULTS.confidence, help="of all intervals")
+    add("--momentum", type=int, default=DEFAULTS.momentum, help="window of the momentum rule, in bars")
+    add("--fast", type=int, default=DEFAULTS.fast, help="shorter window of the crossover rule, in bars")
+    add("--slow", type=int, default=DEFAULTS.slow, help="longer window of the crossover rule, in bars")
+    add("--level", type=float, default=LIMITS.level, help="p-value up to which a test passes")
+    add("--deflated-sharpe", type=float, default=LIMITS.deflated_sharpe, help="asked for before skill is spoken of")
+    add("--break-even-bps", type=float, default=LIMITS.break_even_bps, help="what trading costs, basis points a side")
+    add("--output", type=Path, required=True, help="evidence.json")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read, check, test, write."""
+    args = arguments()
+    thresholds = check_arguments(args)
+    market, metrics = read_json(args.market), read_json(args.metrics)
+    check_inputs(metrics, market, args)
+    bars = read_bars(args.bars, gaps="allow")
+    trained, base = read_decisions(args.trained), read_decisions(args.base)
+    variants = read_variants(args.variants)
+    for other in (base, *variants.values()):
+        check_times(trained, other)
+    check_same_questions(trained, base)
+    start = first_bar(trained, format_times(bars.time), args.bars)
+    case = make_case(bars, start, trained, base, variants, metrics, args)
+    check_equity(case, bars, args)
+    ledger = 0
+    if args.ledger:
+        close = case.close[start : start + case.bars + 1]
+        split = split_digest(trained.timestamps[0], close)
+        ledger = record_variants(args.ledger, split, [("trained", case.trained), *case.variants.items()])
+    tests, verdict = collect(
+        case,
+        thresholds,
+        declared=args.trials,
+        ledger=ledger,
+        truncated=trained.count("truncated"),
+        unparsable=trained.count("unparsable"),
+        invalid_as=metrics["parameters"]["invalid"],
+    )
+    result = {
+        "leverage": args.leverage,
+        "terms": terms_of(metrics),
+        "market": metrics["market"],
+        "strategy": {"label": case.label, "total_return": case.total_return("trained"), "constant": case.constant},
+        "verdict": verdict.record(),
+        "thresholds": thresholds.record(),
+        "tests": tests,
+    }
+    roles = ("bars", "market", "equity", "metrics", "trained", "base")
+    inputs = {role: getattr(args, role) for role in roles}
+    inputs |= {f"variant {name}": other.path for name, other in variants.items()}
+    named = argparse.Namespace(**{**vars(args), "variants": sorted(variants)})
+    write_json(args.output, result | record(named, inputs, ["numpy", "arch"]))
+    print("\n".join(verdict.sentences.values()))
+
+
+def check_arguments(args: argparse.Namespace) -> Thresholds:
+    """Refuse numbers that no test can be run with."""
+    if not (math.isfinite(args.leverage) and args.leverage > 0):
+        raise InputError(f"--leverage {args.leverage}: must be a number above 0.")
+    for name in ("trials", "permutations", "bootstrap", "reality_check", "momentum", "fast"):
+        if getattr(args, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1.")
+    if args.fast >= args.slow:
+        raise InputError(f"--fast {args.fast}: must be shorter than --slow {args.slow}.")
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed}: must be 0 or more.")
+    if not 0 < args.confidence < 1:
+        raise InputError(f"--confidence {args.confidence}: must lie between 0 and 1.")
+    try:
+        return Thresholds(args.level, args.deflated_sharpe, args.break_even_bps)
+    except ValueError as error:
+        raise InputError(f"evaluate: {error}.") from None
+
+
+def check_inputs(metrics: dict[str, Any], market: dict[str, Any], args: argparse.Namespace) -> None:
+    """Refuse the metrics of another leverage, or of other files."""
+    if metrics.get("leverage") != args.leverage:
+        raise InputError(
+            f"{args.metrics}: is for leverage {metrics.get('leverage')}, not {args.leverage:g}. Give the file of "
+            "this leverage, or run simulate for it."
+        )
+    for role in ("bars", "market", "trained", "base"):
+        check_input(metrics, args.metrics, role, getattr(args, role))
+    if market.get("name") != metrics["market"]["name"]:
+        raise InputError(f"{args.metrics}: is of another market than {args.market}. Run simulate again.")
+    if metrics["parameters"].get("hold", "flat") not in HOLDS:
+        raise InputError(f"{args.metrics}: hold is neither of {', '.join(HOLDS)}. Run simulate again.")
+
+
+def check_times(one: Decisions, other: Decisions) -> None:
+    """Refuse a variant that did not answer the same hours; its prompts may differ."""
+    if len(one) != len(other):
+        raise InputError(
+            f"{other.path}: {len(other)} decisions, but {one.path} has {len(one)}. Run infer again on the same samples."
+        )
+    for number, (a, b) in enumerate(zip(one.timestamps, other.timestamps, strict=True), start=1):
+        if a != b:
+            raise InputError(f"{other.path}, line {number}: is for {b}, {one.path} for {a}. Run infer again.")
+
+
+def check_equity(case: Case, bars: Bars, args: argparse.Namespace) -> None:
+    """Refuse an equity curve that these decisions do not earn: what is tested has to be what is shown."""
+    curves = read_equity(args.equity)
+    again = f"{args.equity}: {{}} than {args.trained} and {args.bars} give. Run simulate again."
+    span = slice(case.start, case.start + case.bars + 1)
+    if len(curves.times) != case.bars + 1 or not np.array_equal(curves.times, bars.time[span]):
+        raise InputError(again.format("has other bars"))
+    for key in ("trained", "base", "always_buy", "always_sell"):
+        if key not in curves.books:
+            raise InputError(f"{args.equity}: has no strategy {key}. Run simulate again.")
+        equity = curves.books[key].equity
+        value = np.append(1.0, np.cumprod(case.paths[key].growth))
+        if not np.allclose(equity / equity[0], value, rtol=1e-9, atol=1e-12):
+            bar = int(np.argmax(~np.isclose(equity / equity[0], value, rtol=1e-9, atol=1e-12)))
+            raise InputError(
+                again.format(f"{key} has another equity at bar {bar} ({format_times(bars.time[span])[bar]})")
+            )
+
+
+def make_case(
+    bars: Bars,
+    start: int,
+    trained: Decisions,
+    base: Decisions,
+    variants: dict[str, Decisions],
+    metrics: dict[str, Any],
+    args: argparse.Namespace,
+) -> Case:
+    """What is tested, traded on the terms that metrics.json says."""
+    if len(trained) < LEAST_BARS:
+        raise InputError(
+            f"{args.trained}: {len(trained)} decisions are too few to test anything, at least {LEAST_BARS} are needed. "
+            "Raise samples.test."
+        )
+    labels = {row["key"]: row["label"] for row in metrics["strategies"]}
+    span = bars.time[start : start + len(trained) + 1]
+    elapsed = timedelta(seconds=int((span[-1] - span[0]) / np.timedelta64(1, "s")))
+    return Case(
+        close=bars.close,
+        start=start,
+        trained=directions(trained, metrics),
+        base=directions(base, metrics),
+        leverage=args.leverage,
+        execution=Execution(**terms_of(metrics)),
+        settings=Settings(
+            seed=args.seed,
+            permutations=args.permutations,
+            bootstrap=args.bootstrap,
+            reality_check=args.reality_check,
+            confidence=args.confidence,
+            momentum=args.momentum,
+            fast=args.fast,
+            slow=args.slow,
+        ),
+        label=labels["trained"],
+        base_label=labels["base"],
+        variants={name: directions(other, metrics) for name, other in variants.items()},
+        bars_per_year=len(trained) * (YEAR / elapsed),
+    )
+
+
+def directions(decisions: Decisions, metrics: dict[str, Any]) -> np.ndarray:
+    """Directions as simulate traded them."""
+    policy = metrics["parameters"]["invalid"]
+    if policy not in DIRECTION:
+        raise InputError(f"metrics: invalid is {policy!r}, none of {', '.join(DIRECTION)}. Run simulate again.")
+    sides = decisions.directions(policy)
+    return kept(sides) if metrics["parameters"].get("hold", "flat") == "keep" else sides
+
+
+def terms_of(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The terms of trade that simulate used."""
+    return {name: metrics["parameters"].get(name, default) for name, default in TERMS.items()}
+
+
+def named(text: str) -> tuple[str, Path]:
+    """NAME=FILE of the command line."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE")
+    return name, Path(path)
+
+
+def read_variants(given: list[tuple[str, Path]]) -> dict[str, Decisions]:
+    """Decisions by name; a name may stand for one variant only."""
+    found: dict[str, Decisions] = {}
+    for name, path in given:
+        if name in ("trained", "base") or name in found:
+            raise InputError(
+                f"--variants {name}={path}: the name {name} is taken. Give each variant a name of its own."
+            )
+        found[name] = read_decisions(path)
+    return found
+
+
+if __name__ == "__main__":
+    run(main)
