@@ -47,6 +47,7 @@ include: "rules/train.smk"
 include: "rules/export_weights.smk"
 include: "rules/infer.smk"
 include: "rules/simulate.smk"
+include: "rules/evaluate.smk"
 include: "rules/plot.smk"
 include: "rules/deck.smk"
 

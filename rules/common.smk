@@ -2,6 +2,7 @@
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 
 sys.path.insert(0, str(Path(workflow.basedir) / "rules"))
 from configuration import ConfigurationError, chosen, flags, missing_files, read_schema, resolve, text

@@ -20,6 +20,8 @@ import yaml
 Schema = Mapping[str, Any]
 Settings = dict[str, Any]
 
+# As many hours the tests of evaluate need (trading.evidence.case.LEAST_BARS).
+LEAST_TEST = 30
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -71,6 +73,9 @@ def missing_files(settings: Settings) -> list[str]:
         problems.append(_problem("market.csv.path", market["csv"]["path"], "the path of an existing CSV file"))
     if model["source"] == "folder" and not Path(model["folder"]).is_dir():
         problems.append(_problem("base_model.folder", model["folder"], "the path of an existing Hugging Face folder"))
+    for variant in settings["evaluate"]["variants"]:
+        if not Path(variant.partition("=")[2]).is_file():
+            problems.append(_problem("evaluate.variants", variant, "NAME=FILE of an existing decisions.jsonl"))
     return problems
 
 
@@ -235,6 +240,14 @@ def _contradictions(settings: Settings) -> list[str]:
     if market["source"] == "synthetic" and hours and isinstance(test, int) and hours != test:
         same = f"0 (no calibration), or as many as samples.test ({test})"
         problems.append(_problem("market.synthetic.calibrate.hours", hours, same))
+    if isinstance(test, int) and test < LEAST_TEST:
+        problems.append(_problem("samples.test", test, f"{LEAST_TEST} or more: fewer hours test nothing"))
+    evaluate = settings["evaluate"]
+    if evaluate["fast"] >= evaluate["slow"]:
+        problems.append(_problem("evaluate.fast", evaluate["fast"], f"less than slow ({evaluate['slow']})"))
+    names = [variant.partition("=")[0] for variant in evaluate["variants"]]
+    for name in sorted({name for name in names if names.count(name) > 1 or name in ("trained", "base")}):
+        problems.append(_problem("evaluate.variants", name, "each variant a name of its own, not trained or base"))
     return problems
 
 

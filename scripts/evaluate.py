@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,15 @@ from trading.costs import HOLDS, Execution, kept
 from trading.decisions import DIRECTION, Decisions, check_same_questions, first_bar, read_decisions
 from trading.evidence.case import LEAST_BARS, Case, Settings
 from trading.evidence.collect import collect
+from trading.evidence.leakage import leakage_record, probe_summary, read_times
 from trading.evidence.trials import record_variants, split_digest
 from trading.evidence.verdict import Thresholds
+from trading.prompts import LOOK_BACK
 from trading.tables import read_equity
 
 YEAR = timedelta(hours=8760)
+SAMPLES = ("train_samples", "validation_samples", "test_samples")
 DEFAULTS, LIMITS = Settings(), Thresholds()
-# What metrics.json says of the terms of trade, and what holds where it says nothing.
-TERMS = {
-    "fee_bps": 0.0,
-    "slippage_bps": 0.0,
-    "funding_long_bps": 0.0,
-    "funding_short_bps": 0.0,
-    "latency": 0,
-    "maintenance_margin": 0.0,
-    "sizing": "rebalanced",
-}
 
 
 def arguments() -> argparse.Namespace:
@@ -46,6 +40,16 @@ def arguments() -> argparse.Namespace:
     add("--metrics", type=Path, required=True, help="metrics.json of this leverage; the terms of trade are its own")
     add("--trained", type=Path, required=True, help="decisions of the trained model")
     add("--base", type=Path, required=True, help="decisions of the base model")
+    add("--train-samples", type=Path, required=True, help="samples/train.jsonl")
+    add("--validation-samples", type=Path, required=True, help="samples/validation.jsonl")
+    add("--test-samples", type=Path, required=True, help="samples/test.jsonl")
+    add(
+        "--prompt",
+        choices=list(LOOK_BACK),
+        required=True,
+        help="style of the prompts, which says how far they look back",
+    )
+    add("--probe", type=Path, help="infer/probe.json, where the leakage probe ran")
     add("--variants", type=named, nargs="*", default=[], metavar="NAME=FILE", help="decisions of other variants")
     add("--ledger", type=Path, help="folder that remembers each variant ever evaluated on these hours")
     add("--leverage", type=float, required=True, help="exposure as a multiple of equity")
@@ -77,7 +81,9 @@ def main() -> None:
     for other in (base, *variants.values()):
         check_times(trained, other)
     check_same_questions(trained, base)
-    start = first_bar(trained, format_times(bars.time), args.bars)
+    times = format_times(bars.time)
+    start = first_bar(trained, times, args.bars)
+    leakage = check_leakage(times, trained, args)
     case = make_case(bars, start, trained, base, variants, metrics, args)
     check_equity(case, bars, args)
     ledger = 0
@@ -94,17 +100,18 @@ def main() -> None:
         unparsable=trained.count("unparsable"),
         invalid_as=metrics["parameters"]["invalid"],
     )
+    tests["leakage"] = leakage
     result = {
         "leverage": args.leverage,
-        "terms": terms_of(metrics),
+        "terms": metrics["terms"],
         "market": metrics["market"],
         "strategy": {"label": case.label, "total_return": case.total_return("trained"), "constant": case.constant},
         "verdict": verdict.record(),
         "thresholds": thresholds.record(),
         "tests": tests,
     }
-    roles = ("bars", "market", "equity", "metrics", "trained", "base")
-    inputs = {role: getattr(args, role) for role in roles}
+    roles = ("bars", "market", "equity", "metrics", "trained", "base", *SAMPLES, "probe")
+    inputs = {role: getattr(args, role) for role in roles if getattr(args, role)}
     inputs |= {f"variant {name}": other.path for name, other in variants.items()}
     named = argparse.Namespace(**{**vars(args), "variants": sorted(variants)})
     write_json(args.output, result | record(named, inputs, ["numpy", "arch"]))
@@ -141,8 +148,24 @@ def check_inputs(metrics: dict[str, Any], market: dict[str, Any], args: argparse
         check_input(metrics, args.metrics, role, getattr(args, role))
     if market.get("name") != metrics["market"]["name"]:
         raise InputError(f"{args.metrics}: is of another market than {args.market}. Run simulate again.")
-    if metrics["parameters"].get("hold", "flat") not in HOLDS:
-        raise InputError(f"{args.metrics}: hold is neither of {', '.join(HOLDS)}. Run simulate again.")
+    try:
+        execution_of(metrics["terms"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{args.metrics}: its terms of trade cannot be used: {error}. Run simulate again.") from None
+
+
+def check_leakage(times: list[str], trained: Decisions, args: argparse.Namespace) -> dict[str, Any]:
+    """Refuse splits that share a bar, and decisions on other hours than the test samples'."""
+    splits = {role.removesuffix("_samples"): read_times(getattr(args, role)) for role in SAMPLES}
+    if splits["test"] != trained.timestamps:
+        raise InputError(f"{args.test_samples}: are other hours than those of {args.trained}. Run infer again.")
+    probe = read_json(args.probe) if args.probe else None
+    if probe:
+        check_input(probe, args.probe, "samples", args.test_samples)
+    try:
+        return leakage_record(times, splits, LOOK_BACK[args.prompt], probe and probe_summary(probe))
+    except ValueError as error:
+        raise InputError(f"{args.test_samples}: {error}. Run samples again.") from None
 
 
 def check_times(one: Decisions, other: Decisions) -> None:
@@ -199,7 +222,7 @@ def make_case(
         trained=directions(trained, metrics),
         base=directions(base, metrics),
         leverage=args.leverage,
-        execution=Execution(**terms_of(metrics)),
+        execution=execution_of(metrics["terms"]),
         settings=Settings(
             seed=args.seed,
             permutations=args.permutations,
@@ -223,12 +246,14 @@ def directions(decisions: Decisions, metrics: dict[str, Any]) -> np.ndarray:
     if policy not in DIRECTION:
         raise InputError(f"metrics: invalid is {policy!r}, none of {', '.join(DIRECTION)}. Run simulate again.")
     sides = decisions.directions(policy)
-    return kept(sides) if metrics["parameters"].get("hold", "flat") == "keep" else sides
+    return kept(sides) if metrics["terms"]["hold"] == "keep" else sides
 
 
-def terms_of(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The terms of trade that simulate used."""
-    return {name: metrics["parameters"].get(name, default) for name, default in TERMS.items()}
+def execution_of(terms: dict[str, Any]) -> Execution:
+    """Costs, latency, margin and sizing, from the terms that metrics.json records."""
+    if terms["hold"] not in HOLDS:
+        raise ValueError(f"hold must be one of {', '.join(HOLDS)}, got {terms['hold']}")
+    return Execution(**{field.name: terms[field.name] for field in fields(Execution)})
 
 
 def named(text: str) -> tuple[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ import numpy as np
 from common.errors import InputError, run
 from common.files import read_json, write_json
 from common.provenance import record
-from trading.accounting import SIZINGS, Account, Floats, Terms, account
+from trading.accounting import Account, Floats, Terms, account
 from trading.bars import format_times, read_bars
+from trading.costs import HOLDS, SIZINGS, Execution, kept
 from trading.decisions import DIRECTION, Decisions, check_same_questions, first_bar, read_decisions
 from trading.metrics import summary, total_return, trades
 from trading.tables import write_equity, write_trades
+
+# What helps against invalid answers, beside more room for them.
+REMEDY = {"trained": "train longer", "base": "lower infer.base.temperature"}
 
 
 def arguments() -> argparse.Namespace:
@@ -30,15 +35,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--trained-summary", type=Path, required=True, help="infer/trained/summary.json")
     parser.add_argument("--leverage", type=float, required=True, help="exposure as a multiple of equity")
     parser.add_argument("--capital", type=float, required=True, help="equity before the first hour, in dollars")
-    parser.add_argument("--sizing", choices=SIZINGS, required=True, help="rebalanced: leverage restored every bar")
-    parser.add_argument("--invalid", choices=list(DIRECTION), required=True, help="how an invalid answer trades")
-    parser.add_argument(
-        "--max-invalid-share", type=float, required=True,
-        help="stop if more than this share of the trained model's answers is invalid",
-    )  # fmt: skip
-    parser.add_argument("--output-equity", type=Path, required=True, help="equity.csv")
-    parser.add_argument("--output-trades", type=Path, required=True, help="trades.csv")
-    parser.add_argument("--output-metrics", type=Path, required=True, help="metrics.json")
+    add = parser.add_argument
+    add("--sizing", choices=SIZINGS, required=True, help="rebalanced: leverage restored every bar; fixed: units held")
+    add("--hold", choices=HOLDS, required=True, help="what HOLD does: flat, or keep the position")
+    add("--fee-bps", type=float, required=True, help="fee in basis points of traded notional, a side")
+    add("--slippage-bps", type=float, required=True, help="slippage in basis points of traded notional, a side")
+    add("--funding-long-bps", type=float, required=True, help="basis points of the notional that a long pays an hour")
+    add("--funding-short-bps", type=float, required=True, help="the same of a short; below 0: receives")
+    add("--latency", type=int, required=True, help="bars between decision and fill")
+    add("--maintenance-margin", type=float, required=True, help="equity over notional that liquidates")
+    add("--invalid", choices=list(DIRECTION), required=True, help="how an invalid answer trades")
+    add("--max-invalid-share", type=float, required=True, help="stop if more of a model's answers are invalid")
+    add("--output-equity", type=Path, required=True, help="equity.csv")
+    add("--output-trades", type=Path, required=True, help="trades.csv")
+    add("--output-metrics", type=Path, required=True, help="metrics.json")
     return parser.parse_args()
 
 
@@ -56,20 +66,22 @@ def main() -> None:
     check_same_questions(trained, base)
     check_counts(trained, inference, args.trained_summary)
     start = first_bar(trained, times, args.bars)
-    check_invalid_share(trained, args.max_invalid_share)
-    report_invalid(trained, "trained", args.invalid)
-    report_invalid(base, "base", args.invalid)
+    for variant, decisions in (("trained", trained), ("base", base)):
+        check_invalid_share(decisions, variant, args.max_invalid_share)
+        report_invalid(decisions, variant, args.invalid)
 
     span = slice(start, start + len(trained) + 1)
     prices, times = bars.close[span], times[span]
-    terms = Terms(leverage=args.leverage, capital=args.capital, sizing=args.sizing)
-    books = trade(prices, trained.directions(args.invalid), base.directions(args.invalid), terms)
+    execution = terms_of_trade(args)
+    terms = Terms(leverage=args.leverage, capital=args.capital, execution=execution)
+    books = trade(prices, *(directions(decisions, args) for decisions in (trained, base)), terms)
     write_equity(args.output_equity, times, prices, books)
     write_trades(args.output_trades, times, prices, {key: trades(book) for key, book in books.items()})
     result = {
         "leverage": args.leverage,
         "capital": args.capital,
         "sizing": args.sizing,
+        "terms": asdict(execution) | {"hold": args.hold},
         "market": {
             "name": market["name"],
             "synthetic": market["synthetic"],
@@ -88,6 +100,21 @@ def main() -> None:
         "trained_summary": args.trained_summary,
     }
     write_json(args.output_metrics, result | record(args, inputs, ["numpy"]))
+
+
+def terms_of_trade(args: argparse.Namespace) -> Execution:
+    """Costs, latency, margin and sizing, as the command line gives them."""
+    try:
+        return Execution(**{field.name: getattr(args, field.name) for field in fields(Execution)})
+    except ValueError as error:
+        name, rest = str(error).split(" ", 1)
+        raise InputError(f"--{name.replace('_', '-')}: {rest}.") from None
+
+
+def directions(decisions: Decisions, args: argparse.Namespace) -> Floats:
+    """What is traded on the answers: an invalid one as the policy says, HOLD flat or as the position before it."""
+    sides = decisions.directions(args.invalid)
+    return kept(sides) if args.hold == "keep" else sides
 
 
 def trade(prices: Floats, trained: Floats, base: Floats, terms: Terms) -> dict[str, Account]:
@@ -157,15 +184,15 @@ def check_counts(decisions: Decisions, inference: dict[str, Any], path: Path) ->
             )
 
 
-def check_invalid_share(decisions: Decisions, most: float) -> None:
+def check_invalid_share(decisions: Decisions, variant: str, most: float) -> None:
     """Stop where too many answers gave no decision: what is traded would be the policy, not the model."""
     share = decisions.invalid / len(decisions)
     if share > most:
         raise InputError(
-            f"{decisions.path}: {decisions.invalid} of {len(decisions)} answers ({share:.1%}) are invalid "
-            f"({decisions.count('truncated')} truncated, {decisions.count('unparsable')} unparsable), more "
-            f"than the {most:.1%} that max_invalid_share allows. The raw answers are kept in that file: read "
-            "a few, then give infer more max_new_tokens, train longer, or allow a larger share."
+            f"{decisions.path}: {decisions.invalid} of the {variant} model's {len(decisions)} answers ({share:.1%}) "
+            f"are invalid ({decisions.count('truncated')} truncated, {decisions.count('unparsable')} unparsable), "
+            f"more than the {most:.1%} that max_invalid_share allows. The raw answers are kept in that file: read "
+            f"a few, then give infer more max_new_tokens, {REMEDY[variant]}, or allow a larger share."
         )
 
 

@@ -1,23 +1,23 @@
-"""Accounting: what a sequence of decisions earns. One formula, vectorised over bars and over paths.
+"""The books of a strategy: what a sequence of decisions earns, in dollars at every bar.
 
-A decision taken at the close of bar t is filled at that close and held to the close of bar t+1:
+A decision taken at the close of bar t is filled at that close, or ``latency`` bars later, and held to the next:
 
     equity[t+1] = equity[t] * (1 + position[t] * (price[t+1] / price[t] - 1) - cost[t])
 
-with position = leverage * direction, as a multiple of the equity at that close. Everything is kept as a
-share of equity, so a whole path is one cumulative product and thousands of paths are one array.
+with position = leverage * direction, as a multiple of the equity at that close. ``trading.costs`` computes the
+factors, as shares of equity, for one path or for thousands; here they become an account.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from trading.costs import Execution, Path, simulate
 
-SIZINGS = ("rebalanced",)
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Terms:
         Exposure as a multiple of equity, at least 0: one number, or an array with one value a path.
     capital
         Equity before the first bar, in the currency of the prices, above 0.
-    sizing
-        "rebalanced": the position is brought back to leverage times equity at every close.
+    execution
+        Costs, latency, margin and sizing; free and at once if nothing is said.
     """
 
     leverage: ArrayLike = 1.0
     capital: float = 100_000.0
-    sizing: str = "rebalanced"
+    execution: Execution = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
         leverage = np.asarray(self.leverage, dtype=np.float64)
@@ -44,8 +44,6 @@ class Terms:
             raise ValueError(f"leverage must be finite and at least 0, got {self.leverage}")
         if not (np.isfinite(self.capital) and self.capital > 0):
             raise ValueError(f"capital must be finite and above 0, got {self.capital}")
-        if self.sizing not in SIZINGS:
-            raise ValueError(f"sizing must be one of {', '.join(SIZINGS)}, got {self.sizing}")
 
 
 @dataclass(frozen=True)
@@ -62,86 +60,63 @@ class Account:
         Change of equity on arriving at this bar, in currency, after cost; 0 on the first bar.
     cost
         Costs paid on arriving at this bar, in currency; 0 on the first bar.
+    liquidated
+        Whether the position was closed by force at this bar's close. None in books read back from a table.
     """
 
     position: Floats
     equity: Floats
     pnl: Floats
     cost: Floats
+    liquidated: NDArray[np.bool_] | None = None
 
 
 def account(prices: ArrayLike, directions: ArrayLike, terms: Terms) -> Account:
-    """Trade `directions` on `prices`.
+    """Trade `directions` on `prices` and keep the books.
 
-    An account at or below zero is wiped out: its equity is 0 from that bar on and nothing is traded after.
+    A liquidated account keeps what the liquidation left, 0 at worst, and trades no more.
 
     Parameters
     ----------
     prices
-        Closes, shape (bars,) or (..., bars), above 0.
+        Closes, shape (bars,), above 0.
     directions
         Decision at every bar but the last, shape (..., bars - 1): 1 long, -1 short, 0 flat.
     terms
-        Leverage, capital and sizing. An array of leverages has the shape of the leading axes.
+        Leverage, capital and execution. An array of leverages has the shape of the leading axes, or adds them.
 
     Raises
     ------
     ValueError
         If shapes do not fit or a value is not finite.
     """
-    position, growth, cost = _trade(prices, directions, terms)
-    return _books(position, growth, cost, terms.capital)
-
-
-def final_equity(prices: ArrayLike, directions: ArrayLike, terms: Terms) -> Floats:
-    """Equity at the last bar, without the books: for many paths at once. As ``account``; shape (...)."""
-    _, growth, _ = _trade(prices, directions, terms)
-    return terms.capital * np.maximum(growth, 0.0, out=growth).prod(axis=-1)
-
-
-def _trade(prices: ArrayLike, directions: ArrayLike, terms: Terms) -> tuple[Floats, Floats, Floats]:
-    """Exposure, growth of equity and cost share over each bar: the one formula, for every caller."""
     prices = np.asarray(prices, dtype=np.float64)
     directions = np.asarray(directions, dtype=np.float64)
     _check(prices, directions)
-    returns = prices[..., 1:] / prices[..., :-1] - 1
-    position = exposure(directions, terms)
-    cost = cost_share(position, terms)
-    return position, 1 + position * returns - cost, cost
+    path = simulate(prices[1:] / prices[:-1] - 1, directions, terms.leverage, terms.execution)
+    return _books(path, terms.capital)
 
 
-def exposure(directions: Floats, terms: Terms) -> Floats:
-    """Exposure from each close to the next, as a multiple of equity, one row a leverage."""
-    leverage = np.asarray(terms.leverage, dtype=np.float64)
-    return leverage[..., np.newaxis] * directions
-
-
-def cost_share(position: Floats, terms: Terms) -> Floats:
-    """Costs of holding `position` over each bar, as a share of the equity before it: execution is free."""
-    return np.zeros_like(position)
-
-
-def _books(position: Floats, growth: Floats, cost: Floats, capital: float) -> Account:
-    """Compound `growth` (equity after each bar over equity before it) and keep the books."""
+def _books(path: Path, capital: float) -> Account:
+    """Compound the growth of a path and keep the books."""
     # A factor of 0 stays 0 under the cumulative product, which is what "wiped out" means.
-    value = np.cumprod(np.maximum(growth, 0.0), axis=-1)
+    value = np.cumprod(path.growth, axis=-1)
     start = np.ones((*value.shape[:-1], 1))
     equity = capital * np.concatenate([start, value], axis=-1)
     nothing = np.zeros_like(start)
-    before = equity[..., :-1]
-    held = np.where(before > 0, position, 0.0)
     return Account(
-        position=np.concatenate([held, nothing], axis=-1),
+        position=np.concatenate([path.position, nothing], axis=-1),
         equity=equity,
         pnl=np.concatenate([nothing, np.diff(equity, axis=-1)], axis=-1),
-        cost=np.concatenate([nothing, before * cost], axis=-1),
+        cost=np.concatenate([nothing, equity[..., :-1] * path.cost], axis=-1),
+        liquidated=np.concatenate([nothing.astype(bool), path.liquidated], axis=-1),
     )
 
 
 def _check(prices: Floats, directions: Floats) -> None:
-    if prices.ndim == 0 or prices.shape[-1] < 2:
-        raise ValueError("prices must have at least two bars")
-    if directions.ndim == 0 or directions.shape[-1] != prices.shape[-1] - 1:
+    if prices.ndim != 1 or prices.size < 2:
+        raise ValueError(f"prices must be one row of at least two bars, got shape {prices.shape}")
+    if directions.ndim == 0 or directions.shape[-1] != prices.size - 1:
         raise ValueError(f"directions {directions.shape} must be one bar shorter than prices {prices.shape}")
     if not (np.isfinite(prices).all() and (prices > 0).all()):
         raise ValueError("prices must be finite and above 0")

@@ -16,7 +16,7 @@ from common.files import sha256, write_json, write_jsonl
 from trading.bars import Bars, format_times, write_bars
 
 MODEL = "Tiny-Qwen3"
-BEFORE = 40  # bars before the first decision
+BEFORE = 70  # bars before the first decision: a prompt of report style looks back on 64
 PUBLISHED = {"hours": 1706, "leverage": 2.0, "capital": 100_000.0, "buy": 52_437.0, "sell": 149_632.0}
 
 
@@ -34,11 +34,27 @@ class Run:
             *("--bars", f / "market/bars.csv", "--market", f / "market/summary.json"),
             *("--trained", f / "infer/trained/decisions.jsonl", "--base", f / "infer/base/decisions.jsonl"),
             *("--trained-summary", f / "infer/trained/summary.json", "--leverage", "2"),
-            *("--capital", "100000", "--sizing", "rebalanced", "--invalid", "HOLD"),
+            *("--capital", "100000", "--sizing", "rebalanced", "--hold", "flat", "--invalid", "HOLD"),
+            *("--fee-bps", "0", "--slippage-bps", "0", "--funding-long-bps", "0", "--funding-short-bps", "0"),
+            *("--latency", "0", "--maintenance-margin", "0"),
             *("--max-invalid-share", "0.5", "--output-equity", f / "leverage-2/equity.csv"),
             *("--output-trades", f / "leverage-2/trades.csv"),
             *("--output-metrics", f / "leverage-2/metrics.json"),
         ]  # fmt: skip
+
+    @property
+    def evaluate(self) -> list[str]:
+        """Command line of evaluate.py, with few draws."""
+        f = self.folder
+        return [
+            *("--bars", f / "market/bars.csv", "--market", f / "market/summary.json"),
+            *("--equity", f / "leverage-2/equity.csv", "--metrics", f / "leverage-2/metrics.json"),
+            *("--trained", f / "infer/trained/decisions.jsonl", "--base", f / "infer/base/decisions.jsonl"),
+            *("--train-samples", f / "samples/train.jsonl", "--validation-samples", f / "samples/validation.jsonl"),
+            *("--test-samples", f / "samples/test.jsonl", "--prompt", "report"),
+            *("--leverage", "2", "--ledger", f / "ledger", "--output", f / "leverage-2/evidence.json"),
+            *("--permutations", "300", "--bootstrap", "200", "--reality-check", "100"),
+        ]
 
     @property
     def plot(self) -> list[str]:
@@ -119,6 +135,8 @@ def make_run(
         said = np.where(rng.random(hours) < right, up, ~up)
         write_decisions(folder, variant, model, times[BEFORE:-1], said, rng.permutation(hours)[:invalid])
     write_training(folder, rng)
+    for split, hours in (("train", times[:1]), ("validation", []), ("test", times[BEFORE:-1])):
+        write_jsonl(folder / f"samples/{split}.jsonl", [{"metadata": {"timestamp": hour}} for hour in hours])
     write_json(
         folder / "model/parity.json",
         {

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trading.accounting import Account, Terms, account, final_equity
+from trading.accounting import Account, Terms, account
+from trading.costs import Execution, final_value
 
 moves = arrays(np.float64, st.integers(1, 60), elements=st.floats(-0.3, 0.3))
 leverages = st.floats(0.0, 5.0)
@@ -91,12 +92,39 @@ def test_the_books_add_up(returns: np.ndarray, leverage: float) -> None:
     np.testing.assert_allclose(1000.0 + np.cumsum(books.pnl), books.equity, rtol=1e-9, atol=1e-9)
 
 
-@given(returns=moves, leverage=st.floats(0.0, 20.0))
-def test_the_final_equity_without_books_is_that_of_the_books(returns: np.ndarray, leverage: float) -> None:
+@given(returns=moves, leverage=st.floats(0.0, 20.0), fee=st.floats(0.0, 50.0), latency=st.integers(0, 3))
+def test_the_final_value_without_books_is_that_of_the_books(
+    returns: np.ndarray, leverage: float, fee: float, latency: int
+) -> None:
     sides = np.array([directions(returns.size, seed) for seed in range(3)])
-    terms = Terms(leverage=leverage, capital=1000.0)
-    books = account(closes(returns), sides, terms)
-    np.testing.assert_allclose(final_equity(closes(returns), sides, terms), books.equity[:, -1], rtol=1e-12)
+    execution = Execution(fee_bps=fee, latency=latency, maintenance_margin=0.01)
+    prices = closes(returns)
+    books = account(prices, sides, Terms(leverage=leverage, capital=1000.0, execution=execution))
+    value = final_value(prices[1:] / prices[:-1] - 1, sides, leverage, execution)
+    np.testing.assert_allclose(1000.0 * value, books.equity[:, -1], rtol=1e-12)
+
+
+def test_costs_stand_in_the_books_of_the_bar_on_which_they_are_paid() -> None:
+    # 1000 dollars, long at 2x for 10 bp a side: 2000 traded, 2 paid; +10% on 2000 is 200: 1198.
+    # Flat then: what is held is 2200, 2.2 paid: 1195.8. The market's last move passes by.
+    terms = Terms(leverage=2, capital=1000.0, execution=Execution(fee_bps=10))
+    books = account([100.0, 110.0, 99.0], [1, 0], terms)
+    np.testing.assert_allclose(books.equity, [1000, 1198, 1195.8])
+    np.testing.assert_allclose(books.cost, [0, 2, 2.2])
+    np.testing.assert_allclose(books.pnl, [0, 198, -2.2])
+    np.testing.assert_allclose(books.position, [2, 0, 0])
+
+
+def test_a_liquidation_keeps_what_is_left_and_is_marked_where_it_happened() -> None:
+    # Long at 2x over -45%: 100 dollars left of 1000, against a position of 1100; a margin of 10% asks for 110.
+    terms = Terms(leverage=2, capital=1000.0, execution=Execution(maintenance_margin=0.1))
+    books = account([100.0, 55.0, 110.0], [1, 1], terms)
+    np.testing.assert_allclose(books.equity, [1000, 100, 100])
+    np.testing.assert_allclose(books.position, [2, 0, 0])
+    assert books.liquidated is not None
+    assert books.liquidated.tolist() == [False, True, False]
+    free = account([100.0, 55.0, 110.0], [1, 1], Terms(leverage=2, capital=1000.0))
+    np.testing.assert_allclose(free.equity, [1000, 100, 300])
 
 
 @given(capital=st.floats(1.0, 1e9), leverage=leverages)
@@ -170,7 +198,7 @@ def test_arrays_that_cannot_be_traded_are_refused(prices: list, sides: list, mes
         account(prices, sides, Terms())
 
 
-@pytest.mark.parametrize("terms", [{"leverage": -1.0}, {"leverage": math.inf}, {"capital": 0.0}, {"sizing": "some"}])
+@pytest.mark.parametrize("terms", [{"leverage": -1.0}, {"leverage": math.inf}, {"capital": 0.0}])
 def test_terms_that_make_no_sense_are_refused(terms: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(terms))):
         Terms(**terms)

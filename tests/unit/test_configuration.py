@@ -24,6 +24,7 @@ from configuration import (
     resolve,
     text,
 )
+from trading.evidence.case import LEAST_BARS
 
 PROJECT = Path(__file__).parents[2]
 SCHEMA = read_schema(PROJECT / "config" / "schema.yaml")
@@ -70,7 +71,8 @@ def test_the_configurations_of_the_project_are_valid(name: str) -> None:
 
 def test_the_demo_spells_out_every_default() -> None:
     demo = yaml.safe_load((PROJECT / "config" / "config.yaml").read_text())
-    assert demo == resolve({"run": "demo"}, SCHEMA)
+    # How many settings were looked at is a fact of the demo, and nobody's default.
+    assert demo == resolve({"run": "demo", "evaluate": {"trials": demo["evaluate"]["trials"]}}, SCHEMA)
 
 
 def test_the_null_market_differs_from_the_demo_in_its_drifts_alone() -> None:
@@ -209,6 +211,18 @@ def test_two_and_two_point_zero_are_the_same_leverage_in_paths() -> None:
             "folder",
             "base_model.folder: given null; needed, because base_model.source is folder.",
         ),
+        (
+            "simulate.fee_bps",
+            -1,
+            "simulate.fee_bps: given -1; allowed: a number from 0 to 10000 (basis points a side).",
+        ),
+        ("evaluate.fast", 20, "evaluate.fast: given 20; allowed: less than slow (20)."),
+        (
+            "evaluate.variants",
+            ["a=one", "a=two"],
+            'evaluate.variants: given "a"; allowed: each variant a name of its own, not trained or base.',
+        ),
+        ("evaluate.variants", ["a.jsonl"], 'evaluate.variants.0: given "a.jsonl"; allowed: NAME=FILE.'),
     ],
 )
 def test_a_bad_value_is_one_line_with_the_key_what_was_given_and_what_is_allowed(
@@ -252,6 +266,21 @@ def test_a_file_that_is_not_there_is_named_by_its_key(tmp_path: Path) -> None:
     assert line.startswith("market.csv.path: given ")
     path.write_text("timestamp,close\n")
     assert missing_files(settings) == []
+
+
+def test_a_variant_that_was_not_run_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    settings = resolve(with_value("evaluate.variants", [f"seed-1={path}"]), SCHEMA)
+    (line,) = missing_files(settings)
+    assert line.startswith('evaluate.variants: given "seed-1=')
+    path.touch()
+    assert missing_files(settings) == []
+
+
+def test_too_few_test_hours_for_any_test_are_refused() -> None:
+    settings = with_value("samples.test", LEAST_BARS - 1) | {"market": {"synthetic": {"calibrate": {"hours": 0}}}}
+    assert problems(settings) == ["samples.test: given 29; allowed: 30 or more: fewer hours test nothing."]
+    resolve(with_value("samples.test", LEAST_BARS) | {"market": {"synthetic": {"calibrate": {"hours": 0}}}}, SCHEMA)
 
 
 # --- flags ---

@@ -12,6 +12,7 @@ from report_inputs import Run, edit_json, edit_lines, make_run, run_program
 import evaluate
 import simulate
 from common.errors import InputError
+from common.files import write_jsonl
 
 
 @pytest.fixture
@@ -21,27 +22,29 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def command(run: Run) -> list[Any]:
-    f = run.folder
-    return [
-        *("--bars", f / "market/bars.csv", "--market", f / "market/summary.json"),
-        *("--equity", f / "leverage-2/equity.csv", "--metrics", f / "leverage-2/metrics.json"),
-        *("--trained", f / "infer/trained/decisions.jsonl", "--base", f / "infer/base/decisions.jsonl"),
-        *("--leverage", "2", "--ledger", f / "ledger", "--output", f / "leverage-2/evidence.json"),
-        *("--permutations", "300", "--bootstrap", "200", "--reality-check", "100"),
-    ]
-
-
 def evidence(run: Run, *more: Any) -> dict[str, Any]:
-    run_program(evaluate.main, command(run), *more)
+    run_program(evaluate.main, run.evaluate, *more)
     return json.loads((run.folder / "leverage-2/evidence.json").read_text())
 
 
 def refused(run: Run, *more: Any) -> str:
     with pytest.raises(InputError) as error:
-        run_program(evaluate.main, command(run), *more)
+        run_program(evaluate.main, run.evaluate, *more)
     assert not (run.folder / "leverage-2/evidence.json").exists()
     return str(error.value)
+
+
+def test_splits_that_share_a_bar_stop_the_run(run: Run) -> None:
+    assert evidence(run)["tests"]["leakage"]["free_bars"] == {"train to test": 4}
+    (run.folder / "leverage-2/evidence.json").unlink()
+    bars = (run.folder / "market/bars.csv").read_text().splitlines()
+    write_jsonl(run.folder / "samples/train.jsonl", [{"metadata": {"timestamp": bars[7].split(",")[0]}}])
+    assert "the test samples look back on 2 bars of the train samples" in refused(run)
+
+
+def test_decisions_on_other_hours_than_the_samples_are_refused(run: Run) -> None:
+    edit_lines(run.folder / "samples/test.jsonl", lambda rows: rows[1:])
+    assert "are other hours than those of" in refused(run)
 
 
 def test_the_evidence_has_the_agreed_form(run: Run) -> None:

@@ -49,7 +49,7 @@ def test_the_metrics_have_the_agreed_form(run: Run) -> None:
     run_program(simulate.main, run.simulate)
     found = metrics(run)
     assert list(found) == [
-        "leverage", "capital", "sizing", "market", "strategies", "parameters", "inputs", "versions",
+        "leverage", "capital", "sizing", "terms", "market", "strategies", "parameters", "inputs", "versions",
     ]  # fmt: skip
     assert (found["leverage"], found["capital"], found["sizing"]) == (2, 100_000, "rebalanced")
     assert list(found["market"]) == ["name", "synthetic", "return", "first", "last", "hours"]
@@ -86,13 +86,51 @@ def test_invalid_answers_are_counted_and_trade_as_configured(run: Run, capsys: p
     assert rows["trained"]["share_flat"] == 0
 
 
-def test_too_many_invalid_answers_of_the_trained_model_stop_the_run(run: Run) -> None:
+def test_too_many_invalid_answers_of_either_model_stop_the_run(run: Run) -> None:
     message = refused(run, "--max-invalid-share", "0.04")
-    assert "3 of 60 answers (5.0%) are invalid (2 truncated, 1 unparsable), more than the 4.0%" in message
+    assert "3 of the trained model's 60 answers (5.0%) are invalid (2 truncated, 1 unparsable), more than" in message
+    assert "the 4.0% that max_invalid_share allows" in message
     assert str(run.folder / "infer/trained/decisions.jsonl") in message
     assert "The raw answers are kept in that file" in message
-    # The base model has 8.3%, and is only a comparison.
-    run_program(simulate.main, run.simulate, "--max-invalid-share", "0.05")
+    assert "5 of the base model's 60 answers (8.3%)" in refused(run, "--max-invalid-share", "0.08")
+    run_program(simulate.main, run.simulate, "--max-invalid-share", "0.09")
+
+
+def test_costs_lower_every_account_and_stand_in_its_books(run: Run) -> None:
+    run_program(simulate.main, run.simulate)
+    free = {row["key"]: row["final_capital"] for row in metrics(run)["strategies"]}
+    run_program(simulate.main, run.simulate, "--fee-bps", "4", "--slippage-bps", "1", "--funding-long-bps", "0.5")
+    found = metrics(run)
+    assert found["terms"] == {
+        "fee_bps": 4, "slippage_bps": 1, "funding_long_bps": 0.5, "funding_short_bps": 0, "latency": 0,
+        "maintenance_margin": 0, "sizing": "rebalanced", "hold": "flat",
+    }  # fmt: skip
+    assert all(row["final_capital"] < free[row["key"]] for row in found["strategies"])
+    with open(run.folder / "leverage-2/equity.csv") as handle:
+        first = next(row for row in list(csv.DictReader(handle))[1:] if row["strategy"] == "always_buy")
+    # Bought for 200,000 dollars: 5 basis points of it at once, and half a basis point for the hour.
+    assert float(first["cost"]) == pytest.approx(200_000 * 5.5e-4)
+
+
+def test_hold_may_keep_the_position_before_it(run: Run) -> None:
+    run_program(simulate.main, run.simulate, "--hold", "keep")
+    shares = {row["key"]: row["share_flat"] for row in metrics(run)["strategies"]}
+    assert shares["trained"] < 3 / 60
+
+
+def test_latency_trades_an_hour_later(run: Run) -> None:
+    run_program(simulate.main, run.simulate, "--latency", "1")
+    with open(run.folder / "leverage-2/equity.csv") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["strategy"] == "always_buy"]
+    assert [float(row["position"]) for row in rows[:3]] == [0, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--fee-bps", "-1"), ("--latency", "-1"), ("--maintenance-margin", "1"), ("--slippage-bps", "nan")],
+)
+def test_terms_of_trade_that_make_no_sense_are_refused_by_name(run: Run, flag: str, value: str) -> None:
+    assert refused(run, f"{flag}={value}").startswith(f"{flag}: must be ")
 
 
 @pytest.mark.parametrize(

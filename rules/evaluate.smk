@@ -1,0 +1,39 @@
+# The ledger is no declared output: it remembers every variant of every run that was evaluated on the same hours.
+rule evaluate:
+    input:
+        bars="<results>/market/bars.csv",
+        market="<results>/market/summary.json",
+        equity="<results>/leverage-{leverage}/equity.csv",
+        metrics="<results>/leverage-{leverage}/metrics.json",
+        trained="<results>/infer/trained/decisions.jsonl",
+        base="<results>/infer/base/decisions.jsonl",
+        train_samples="<results>/samples/train.jsonl",
+        validation_samples="<results>/samples/validation.jsonl",
+        test_samples="<results>/samples/test.jsonl",
+        variants=[variant.partition("=")[2] for variant in config["evaluate"]["variants"]],
+    output:
+        evidence="<results>/leverage-{leverage}/evidence.json",
+    log:
+        "<logs>/evaluate-{leverage}.log",
+    benchmark:
+        "<benchmarks>/evaluate-{leverage}.tsv"
+    container:
+        image("evaluate")
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        flags=flags(without(config["evaluate"], "variants")),
+        variants=" ".join(map(quote, config["evaluate"]["variants"])),
+        prompt=config["samples"]["prompt"],
+        code=code("evaluate"),
+    message:
+        "Testing what was earned at leverage {wildcards.leverage}"
+    shell:
+        "OMP_NUM_THREADS={threads} python -u scripts/evaluate.py {params.flags} --variants {params.variants}"
+        " --leverage {wildcards.leverage} --bars {input.bars} --market {input.market}"
+        " --equity {input.equity} --metrics {input.metrics} --trained {input.trained} --base {input.base}"
+        " --train-samples {input.train_samples} --validation-samples {input.validation_samples}"
+        " --test-samples {input.test_samples} --prompt {params.prompt} --ledger results/ledger"
+        " --output {output.evidence} 2>&1 | tee {log}"
