@@ -1,5 +1,5 @@
 TRAIN_PROCESSES = config["train"]["tensor"] * config["train"]["data"]
-TORCHRUN = f"-m torch.distributed.run --standalone --nproc-per-node {TRAIN_PROCESSES}"
+LAUNCHER = f"scripts/grpo/launch.py --standalone --nproc-per-node {TRAIN_PROCESSES}"
 
 
 # No digest of the code here: train.py says itself, by its version, when a training means something else, so
@@ -25,12 +25,13 @@ rule train:
         mem_mb=2000 * TRAIN_PROCESSES,
         runtime=120,
     params:
-        launcher=TORCHRUN if TRAIN_PROCESSES > 1 else "",
+        launcher=LAUNCHER if TRAIN_PROCESSES > 1 else "",
         flags=flags(config["train"] | {"device": config["device"]}),
         version=constant(script("train"), "TRAINING_VERSION"),
         checkpoints=subpath(output.manifest, parent=True),
     message:
         "Training with GRPO"
+    # The log goes on where that of a killed training ended.
     # One thread a process: a second one gains little on a small model and loses on a busy machine.
     # At Ctrl-C, or when a cluster ends the job, the shell and tee stay until train.py has saved its checkpoint.
     shell:
@@ -38,4 +39,4 @@ rule train:
         " --weights {input.weights} --base {input.base}"
         " --train {input.train} --validation {input.validation}"
         " --checkpoints {params.checkpoints}/checkpoints"
-        " --output-manifest {output.manifest} --output-metrics {output.metrics} 2>&1 | (trap '' INT TERM; tee {log})"
+        " --output-manifest {output.manifest} --output-metrics {output.metrics} 2>&1 | (trap '' INT TERM; tee -a {log})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import warnings
 from pathlib import Path
@@ -174,6 +175,8 @@ def check(args: argparse.Namespace) -> None:
             f"train: prompts_per_iteration ({args.prompts_per_iteration}) must be a multiple of {parts} "
             "(updates_per_iteration x data, x 2 with balance_directions): the minibatches of all ranks are equal."
         )
+    if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise InputError("train: tensorboard is on, but not installed. pip install tensorboard, or switch it off.")
     if args.group_size < 2:
         raise InputError(f"train: group_size ({args.group_size}) must be at least 2: advantages compare answers.")
 
@@ -305,12 +308,8 @@ def strata(samples: list[dict[str, Any]], balance: bool, path: Path) -> list[lis
 
 def write_tensorboard(folder: Path, rows: list[dict[str, Any]]) -> None:
     """The metrics as TensorBoard events."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError(
-            "train: tensorboard is on, but the package is not installed. pip install tensorboard, or switch it off."
-        ) from None
+    from torch.utils.tensorboard import SummaryWriter
+
     with SummaryWriter(str(folder)) as writer:
         for row in rows:
             for name, value in row.items():

@@ -35,7 +35,9 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)
     else:
         return
-    print(f"{program_name()}: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    # Libraries do not know which program they serve, and those that name it need not do so twice.
+    message = " ".join(message.split()).removeprefix(f"{program_name()}: ")
+    print(f"{program_name()}: error: {message}", file=sys.stderr, flush=True)
     sys.exit(1)
 
 

@@ -12,7 +12,7 @@ import torch
 
 
 def learning_rate(iteration: int, peak: float, warm_up: int, decay: int) -> float:
-    """Linear warm-up to `peak`, then linear decay to 0 at iteration `decay`; 0 means no decay.
+    """Linear warm-up to `peak` and linear decay over `decay` iterations, to 0 behind the last; 0 means no decay.
 
     Parameters
     ----------

@@ -45,9 +45,9 @@ class Settings:
         to learn.
     """
 
-    seed: int = 0
+    seed: int = 2025
     bars: int = 8500
-    start: str = "2024-01-01T00:00:00Z"
+    start: str = "2025-01-01T00:00:00Z"
     volatility: float = 0.0058
     momentum: float = 0.18
     trend: float = 0.10

@@ -35,7 +35,7 @@ def csv(folder: Path, text: str, *flags: str) -> subprocess.CompletedProcess[str
 def test_the_synthetic_market_and_its_summary(tmp_path: Path) -> None:
     done = run(tmp_path, "--source", "synthetic", "--synthetic-seed", "5", "--synthetic-bars", "2500")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("market: X, 2500 bars, 2024-01-01T00:00:00Z to 2024-04-14T03:00:00Z, ")
+    assert done.stdout.startswith("market: X, 2500 bars, 2025-01-01T00:00:00Z to 2025-04-15T03:00:00Z, ")
     summary = json.loads((tmp_path / "summary.json").read_text())
     bars = read_bars(tmp_path / "bars.csv")
     assert summary["synthetic"] is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -246,6 +247,8 @@ def test_training_refuses_what_does_not_fit(trained: Path, base: Path, megatron:
     refused(train(base, megatron, tmp_path / "c", "--tensor=2"), "needs 2 processes, 1 started", "torchrun")
     if not torch.cuda.is_available():
         refused(train(base, megatron, tmp_path / "d", "--device=cuda"), "cuda", "no GPU")
+    if importlib.util.find_spec("tensorboard") is None:
+        refused(train(base, megatron, tmp_path / "h", "--tensorboard"), "pip install tensorboard")
     (tmp_path / "e").mkdir()
     (tmp_path / "e/train.jsonl").write_text('{"prompt": [\n')
     refused(train(base, megatron, tmp_path / "e"), "train.jsonl, line 1")
@@ -255,7 +258,7 @@ def test_training_refuses_what_does_not_fit(trained: Path, base: Path, megatron:
     (tmp_path / "g").mkdir()
     (tmp_path / "g/train.jsonl").write_bytes(b"\xff\xfe\n")
     refused(train(base, megatron, tmp_path / "g"), "train.jsonl", "UTF-8")
-    for name in "abcdefg":
+    for name in "abcdefgh":
         assert not (tmp_path / name / "checkpoint.json").exists()
 
 

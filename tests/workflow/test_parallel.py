@@ -119,3 +119,34 @@ def test_a_delayed_rank_is_reported_as_a_straggler(run, single: dict, axis: str)
     delayed = run(f"delayed-{axis}", 2, f"--{axis}", 2, "--delay-rank", 1)
     assert sum("straggler" in line for line in delayed["lines"]) >= 15
     assert len(single["lines"]) == 0
+
+
+FAILS = """
+import os, sys, time
+if os.environ["RANK"] == "1":
+    print("what is wrong", file=sys.stderr)
+    sys.exit(3)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("launcher", "traceback"),
+    [([str(SCRIPTS / "grpo/launch.py")], False), (["-m", "torch.distributed.run"], True)],
+    ids=["launch.py", "torchrun, the control"],
+)
+def test_where_one_process_fails_its_own_words_are_the_last_and_its_exit_code_that_of_all(
+    tmp_path: Path, launcher: list[str], traceback: bool
+) -> None:
+    script = tmp_path / "fails.py"
+    script.write_text(FAILS)
+    done = subprocess.run(
+        [sys.executable, *launcher, "--standalone", "--nproc-per-node", "2", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "what is wrong" in done.stderr
+    assert ("Traceback" in done.stderr) == traceback
+    assert done.returncode == (1 if traceback else 3)
