@@ -1,4 +1,4 @@
-"""How often the verdict is wrong, on traders planted with and without skill, on the demo's market and a signal-free one.
+"""How often the verdict is wrong, on traders planted with and without skill, on two kinds of market.
 
     python benchmarks/verdict_error_rates.py --seeds 40 --output benchmarks/results/verdict-error-rates.json
 

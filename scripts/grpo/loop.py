@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from common.errors import InputError
 from common.journal import Journal
 from common.progress import Progress
 from grpo import checkpoint
-from grpo.advantages import flat_groups, group_advantages
+from grpo.advantages import group_advantages
 from grpo.learner import Learner
 from grpo.loss import token_losses
-from grpo.metrics import describe, show_rollouts
+from grpo.metrics import Clock, describe, finite, reward_metrics, show_rollouts
 from grpo.rollout import Rollouts, Sampler, draw_uniforms
 from grpo.schedule import batch_of, learning_rate, random_generator
 from grpo.stability import SpikeDetector, slowest_over_median
@@ -57,26 +57,6 @@ class LoopSettings:
     validate_every: int = 0
     show_rollouts_every: int = 0
     seed: int = 0
-
-
-@dataclass
-class _Clock:
-    """Seconds of the parts of an iteration."""
-
-    device: torch.device
-    parts: dict[str, float] = field(default_factory=dict)
-    last: float = field(default_factory=time.perf_counter)
-
-    def lap(self, name: str) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        self.parts[name] = now - self.last
-        self.last = now
-        return self.parts[name]
-
-    def join(self, name: str, *parts: str) -> None:
-        self.parts[name] = sum(self.parts.pop(part) for part in parts)
 
 
 class Loop:
@@ -136,7 +116,7 @@ class Loop:
     def iterate(self, iteration: int, log: Callable[[str], None] = print) -> dict[str, Any]:
         """One iteration; returns its metrics."""
         settings, learner = self.settings, self.learner
-        clock = _Clock(self.ranks.device)
+        clock = Clock(self.ranks.device)
         start = clock.last
         numbers, rollouts = self._sample(iteration)
         own_seconds = clock.lap("sampling")
@@ -181,7 +161,7 @@ class Loop:
         tokens = before.pop("tokens")
         row = {
             "iteration": iteration,
-            **self._reward_metrics(rewards, judgements),
+            **reward_metrics(rewards, judgements, settings.group_size, learner.sum_over_data),
             **before,
             **update,
             "response_tokens": tokens / (settings.prompts_per_iteration * settings.group_size),
@@ -274,28 +254,6 @@ class Loop:
         tokens = sums.pop("tokens")
         return {name: value / tokens for name, value in sums.items()} | {"tokens": tokens}
 
-    def _reward_metrics(self, rewards: torch.Tensor, judgements: list[Judgement]) -> dict[str, float]:
-        size = self.settings.group_size
-        sums: dict[str, float] = {
-            "answers": float(len(judgements)),
-            "reward": float(rewards.double().sum()),
-            "squares": float((rewards.double() ** 2).sum()),
-            "flat_groups": float(flat_groups(rewards, size).sum()),
-        }
-        for name in judgements[0].shares:
-            sums[name] = sum(judgement.shares[name] for judgement in judgements)
-        sums = self.learner.sum_over_data(sums)
-        count = sums.pop("answers")
-        mean = sums.pop("reward") / count
-        spread = max(0.0, sums.pop("squares") / count - mean**2) ** 0.5
-        flat = int(sums.pop("flat_groups"))
-        return {
-            "reward": mean,
-            "reward_std": spread,
-            **{name: value / count for name, value in sums.items()},
-            "flat_groups": flat,
-        }
-
     def _report_spike(self, iteration: int, loss: float, log: Callable[[str], None]) -> None:
         settings = self.settings
         last = f"{self.spikes.last:.4f}" if self.spikes.last is not None else "none"
@@ -349,11 +307,6 @@ class Loop:
         flag = torch.tensor(float(self.stop_signal is not None), device=self.ranks.device)
         dist.all_reduce(flag, op=dist.ReduceOp.MAX)
         return bool(flag)
-
-
-def finite(value: Any) -> Any:
-    """The value, or None for a float that is not finite."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def own_places(prompts: int, updates: int, data_rank: int, data: int) -> list[int]:

@@ -1,13 +1,79 @@
-"""An iteration's metrics for people, and the journal's rows as the training's record."""
+"""An iteration's metrics: measured, for people, and as the training's record."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import torch
+
 from common.errors import InputError
+from grpo.advantages import flat_groups
 from grpo.task import Judgement
+
+Sums = dict[str, float]
+
+
+@dataclass
+class Clock:
+    """Seconds of the parts of an iteration."""
+
+    device: torch.device
+    parts: dict[str, float] = field(default_factory=dict)
+    last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, name: str) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.parts[name] = now - self.last
+        self.last = now
+        return self.parts[name]
+
+    def join(self, name: str, *parts: str) -> None:
+        self.parts[name] = sum(self.parts.pop(part) for part in parts)
+
+
+def reward_metrics(
+    rewards: torch.Tensor, judgements: list[Judgement], group_size: int, sum_over_data: Callable[[Sums], Sums]
+) -> dict[str, float]:
+    """Mean and spread of the rewards, shares of what was judged, groups that carry no gradient; over all ranks.
+
+    Parameters
+    ----------
+    rewards
+        Of this rank's answers, group by group, shape (prompts * group_size,).
+    sum_over_data
+        Adds sums over the data ranks.
+    """
+    sums: Sums = {
+        "answers": float(len(judgements)),
+        "reward": float(rewards.double().sum()),
+        "squares": float((rewards.double() ** 2).sum()),
+        "flat_groups": float(flat_groups(rewards, group_size).sum()),
+    }
+    for name in judgements[0].shares:
+        sums[name] = sum(judgement.shares[name] for judgement in judgements)
+    sums = sum_over_data(sums)
+    count = sums.pop("answers")
+    mean = sums.pop("reward") / count
+    spread = max(0.0, sums.pop("squares") / count - mean**2) ** 0.5
+    flat = int(sums.pop("flat_groups"))
+    return {
+        "reward": mean,
+        "reward_std": spread,
+        **{name: value / count for name, value in sums.items()},
+        "flat_groups": flat,
+    }
+
+
+def finite(value: Any) -> Any:
+    """The value, or None for a float that is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def describe(row: dict[str, Any]) -> str:
