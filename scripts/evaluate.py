@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import fields
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ from trading.evidence.collect import collect
 from trading.evidence.leakage import leakage_record, probe_summary, read_times
 from trading.evidence.trials import record_variants, split_digest
 from trading.evidence.verdict import Thresholds
+from trading.performance import bars_per_year
 from trading.prompts import LOOK_BACK
 from trading.tables import read_equity
 
-YEAR = timedelta(hours=8760)
 SAMPLES = ("train_samples", "validation_samples", "test_samples")
 DEFAULTS, LIMITS = Settings(), Thresholds()
 
@@ -215,7 +214,6 @@ def make_case(
         )
     labels = {row["key"]: row["label"] for row in metrics["strategies"]}
     span = bars.time[start : start + len(trained) + 1]
-    elapsed = timedelta(seconds=int((span[-1] - span[0]) / np.timedelta64(1, "s")))
     return Case(
         close=bars.close,
         start=start,
@@ -236,7 +234,7 @@ def make_case(
         label=labels["trained"],
         base_label=labels["base"],
         variants={name: directions(other, metrics) for name, other in variants.items()},
-        bars_per_year=len(trained) * (YEAR / elapsed),
+        bars_per_year=bars_per_year(span),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import InputError, run
 from common.files import read_json, write_json
@@ -71,7 +72,7 @@ def main() -> None:
         report_invalid(decisions, variant, args.invalid)
 
     span = slice(start, start + len(trained) + 1)
-    prices, times = bars.close[span], times[span]
+    prices, hours, times = bars.close[span], bars.time[span], times[span]
     execution = terms_of_trade(args)
     terms = Terms(leverage=args.leverage, capital=args.capital, execution=execution)
     books = trade(prices, *(directions(decisions, args) for decisions in (trained, base)), terms)
@@ -90,7 +91,7 @@ def main() -> None:
             "last": times[-1],
             "hours": len(trained),
         },
-        "strategies": ranking(books, prices, inference["model"], {"trained": trained, "base": base}),
+        "strategies": ranking(books, prices, hours, inference["model"], {"trained": trained, "base": base}),
     }
     inputs = {
         "bars": args.bars,
@@ -125,7 +126,11 @@ def trade(prices: Floats, trained: Floats, base: Floats, terms: Terms) -> dict[s
 
 
 def ranking(
-    books: dict[str, Account], prices: Floats, model: str, decisions: dict[str, Decisions]
+    books: dict[str, Account],
+    prices: Floats,
+    hours: NDArray[np.datetime64],
+    model: str,
+    decisions: dict[str, Decisions],
 ) -> list[dict[str, Any]]:
     """What metrics.json says of each strategy, highest final capital first."""
     labels = {
@@ -136,7 +141,7 @@ def ranking(
     }
     rows = []
     for key, book in books.items():
-        row = {"key": key, "label": labels[key], **summary(book, prices)}
+        row = {"key": key, "label": labels[key], **summary(book, prices, hours)}
         for status in ("truncated", "unparsable"):
             row[status] = decisions[key].count(status) if key in decisions else 0
         rows.append(row)

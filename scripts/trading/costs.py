@@ -81,7 +81,7 @@ class Path(NamedTuple):
     growth
         Equity at the next close over equity at this one, never below 0; 1 after a liquidation.
     cost
-        Costs paid over the bar, as a share of equity at its beginning.
+        Costs paid over the bar, as a share of equity at its beginning; of a liquidation, what was left to pay them.
     liquidated
         Whether the position was closed by force at the bar's end.
     """
@@ -184,9 +184,11 @@ def _bars(returns: ArrayLike, directions: ArrayLike, leverage: ArrayLike, execut
         lost = growth <= execution.maintenance_margin * np.abs(worth)
         if lost.any():
             liquidated = lost & alive
-            closing = rate * np.abs(worth)
-            growth = np.where(liquidated, np.maximum(growth - closing, 0.0), growth)
-            cost = np.where(liquidated, cost + closing, cost)
+            # Nobody pays what is not there: not the order that opened the bar, nor the one that closes it.
+            left = np.maximum(growth, 0.0)
+            closing = np.minimum(rate * np.abs(worth), left)
+            growth = np.where(liquidated, left - closing, growth)
+            cost = np.where(liquidated, np.minimum(cost, 1.0) + closing, cost)
             alive &= ~lost
             ruined = True
         yield Path(position, growth, cost, liquidated)

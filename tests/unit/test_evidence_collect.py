@@ -118,6 +118,7 @@ def test_the_larger_of_declared_and_recorded_trials_counts() -> None:
         assert f"best of {used} trials" in verdict.sentences["trials"]
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "seeds", [pytest.param(6, marks=pytest.mark.slow), pytest.param(40, marks=pytest.mark.long)], ids=str
 )

@@ -83,3 +83,15 @@ def test_a_benchmark_of_another_length_and_a_nan_are_refused() -> None:
         market_regression(np.zeros(5), np.zeros(4))
     with pytest.raises(ValueError, match="finite"):
         market_regression(np.array([0.0, np.nan]), np.zeros(2))
+
+
+def test_what_a_constant_position_pays_every_bar_is_its_intercept() -> None:
+    market = np.random.default_rng(1).normal(0, 0.006, 300)
+    found = market_regression(2 * market - 1e-4, market)
+    assert found is not None
+    intercept, beta = found.coefficients
+    assert (intercept.estimate, beta.estimate) == (pytest.approx(-1e-4), pytest.approx(2))
+    assert intercept.p_value == 1
+    free = market_regression(2 * market, market)
+    assert free is not None
+    assert free.coefficients[0].estimate == 0

@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 
 # Share of a strategy's variance that rounding leaves behind when the market explains all of it.
 EXACT = 1e-18
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def newey_west_lags(bars: int) -> int:
 def least_squares(y: Floats, x: Floats, lags: int | None = None) -> Regression | None:
     """Ordinary least squares with Bartlett-weighted HAC errors, corrected for the degrees of freedom.
 
-    A strategy that the regressors explain exactly (a constant position) has no errors: its coefficients other
-    than beta are rounding and count as 0 with p-value 1.
+    A strategy that the regressors explain exactly (a constant position) has no errors: p-values are 1, and
+    coefficients that are no more than rounding count as 0.
 
     Parameters
     ----------
@@ -111,7 +112,8 @@ def least_squares(y: Floats, x: Floats, lags: int | None = None) -> Regression |
     total = float(((y - y.mean()) ** 2).sum())
     unexplained = float((residual**2).sum())
     if unexplained <= EXACT * float((y**2).sum()):
-        found = np.where(np.arange(count) == 1, estimate / scale, 0.0)
+        found = estimate / scale
+        found = np.where(np.abs(found) > ROUNDING, found, 0.0)
         return Regression(tuple(Coefficient(float(b), 0.0, 1.0) for b in found), lags, 1.0 if total > 0 else 0.0)
     score = scaled * residual[:, np.newaxis]
     meat = score.T @ score / bars
