@@ -8,6 +8,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+# What a program may build into its output, from the folder of a package that it imports.
+_DATA = (".css", ".js")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -15,7 +17,8 @@ def code_digest(script: Path) -> str:
     """Digest of a script's meaning.
 
     It covers the script and every module below the script's folder that it imports, directly or not, inside
-    functions too. Comments, formatting and docstrings do not count.
+    functions too, with the style sheets and page scripts beside a package's modules. Comments, formatting and
+    docstrings of Python do not count.
 
     Parameters
     ----------
@@ -41,7 +44,8 @@ def imported_files(script: Path) -> set[Path]:
         file = waiting.pop()
         if file not in found:
             found.add(file)
-            waiting.extend(_direct_imports(file, script.parent))
+            if file.suffix == ".py":
+                waiting.extend(_direct_imports(file, script.parent))
     return found
 
 
@@ -66,6 +70,8 @@ def _tree(file: Path) -> ast.Module:
 
 @functools.cache
 def _file_digest(file: Path) -> str:
+    if file.suffix != ".py":
+        return hashlib.sha256(file.read_bytes()).hexdigest()
     try:
         tree = _tree(file)
     except SyntaxError:
@@ -108,9 +114,11 @@ def _names(node: ast.AST, file: Path, root: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _files(name: tuple[str, ...], root: Path) -> Iterator[Path]:
-    """Files that importing a dotted name runs: the packages on the way and the module."""
+    """Files that importing a dotted name runs, the packages on the way and the module, and what the packages hold."""
     for depth in range(1, len(name) + 1):
         path = root.joinpath(*name[:depth])
         for file in (path / "__init__.py", path.with_suffix(".py")):
             if file.is_file():
                 yield file
+                if file.name == "__init__.py":
+                    yield from (data for data in path.iterdir() if data.suffix in _DATA)

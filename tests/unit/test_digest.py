@@ -78,6 +78,25 @@ def test_packages_on_the_way_count(tmp_path: Path, original: str) -> None:
     assert digest_with(tmp_path, "trading/__init__.py", "import os\n") != original
 
 
+def test_style_sheets_and_page_scripts_of_an_imported_package_count(tmp_path: Path) -> None:
+    script = project(tmp_path / "with")
+    page = tmp_path / "with/trading/page.css"
+    page.write_text("p { color: black; }")
+    before = code_digest(script)
+    assert page in imported_files(script)
+    other = project(tmp_path / "other")
+    (tmp_path / "other/trading/page.css").write_text("p { color: blue; }")
+    assert code_digest(other) != before
+
+
+def test_style_sheets_of_a_package_that_is_not_imported_do_not_count(tmp_path: Path, original: str) -> None:
+    script = project(tmp_path / "project")
+    (tmp_path / "project/pages").mkdir()
+    (tmp_path / "project/pages/__init__.py").write_text("")
+    (tmp_path / "project/pages/page.css").write_text("p { color: black; }")
+    assert code_digest(script) == original
+
+
 def test_modules_that_are_not_imported_do_not_count(tmp_path: Path, original: str) -> None:
     assert digest_with(tmp_path, "trading/unused.py", "X = 2\n") == original
 
