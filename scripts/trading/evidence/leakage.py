@@ -7,6 +7,7 @@ files that were trained and tested on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def leakage_record(
             raise ValueError(f"the {name} samples decide at {missing}, which the bars do not have")
     ends = {name: (index[splits[name][0]] - look_back, index[splits[name][-1]] + HORIZON) for name in names}
     distances = {}
-    for earlier, later in zip(names, names[1:], strict=False):
+    for earlier, later in pairwise(names):
         distances[f"{earlier} to {later}"] = free = ends[later][0] - ends[earlier][1] - 1
         if free < 0:
             raise ValueError(f"the {later} samples look back on {-free} bars of the {earlier} samples")
