@@ -36,7 +36,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        expand("<results>/leverage-{leverage}/deck.pptx", leverage=leverages()),
+        reports(),
 
 
 include: "rules/market.smk"
@@ -50,10 +50,8 @@ include: "rules/simulate.smk"
 include: "rules/evaluate.smk"
 include: "rules/plot.smk"
 include: "rules/deck.smk"
+include: "rules/tearsheet.smk"
 
 
 onsuccess:
-    for deck in [Path(f"results/{config['run']}/leverage-{leverage}/deck.pptx") for leverage in leverages()]:
-        if deck.exists():  # not where only an earlier stage was asked for
-            print(f"Slides: {deck}")
-    print(costs(Path(f"results/{config['run']}/benchmarks")))
+    print(closing_words())

@@ -55,11 +55,21 @@ def leverages():
     return [text(leverage) for leverage in config["simulate"]["leverage"]]
 
 
-def costs(folder):
-    """Seconds and peak memory of the rules, from Snakemake's benchmarks, in one line."""
+def reports():
+    """What a run is for: slides and a page for each leverage."""
+    names = ["deck.pptx", "tearsheet.html"]
+    return [f"results/{config['run']}/leverage-{leverage}/{name}" for leverage in leverages() for name in names]
+
+
+def closing_words():
+    """Where the slides and pages lie; seconds and peak memory of the rules, from Snakemake's benchmarks."""
+    folder = Path("results") / config["run"] / "benchmarks"
     rows = {path.stem: path.read_text().splitlines()[1].split("\t") for path in sorted(folder.glob("*.tsv"))}
     parts = [f"{name} {float(row[0]):.0f} s, {row[2]} MB" for name, row in rows.items()]
-    return f"Seconds and peak memory of each rule's last run: {'; '.join(parts)}"
+    # Where only an earlier stage was asked for there are none.
+    kinds = {".pptx": "Slides", ".html": "Page"}
+    made = [f"{kinds[Path(path).suffix]}: {path}" for path in reports() if Path(path).exists()]
+    return "\n".join([*made, f"Seconds and peak memory of each rule's last run: {'; '.join(parts)}"])
 
 
 def without(section, *keys):

@@ -7,22 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
+from pptx.presentation import Presentation as Deck
 
 from common.errors import InputError, run
 from common.files import read_json, sha256
 from common.provenance import check_input
-from report.content import BASE, MANIFEST, MARKET, PARITY, TRAINED, Content
-from report.document import save
-from report.slides import build_deck
+from report.checks import check_evidence, check_market, check_metrics
+from report.content import Content
+from report.document import new_deck, save
+from report.findings import Findings
+from report.slides import Pictures, published_slides
+from report.slides_tested import tested_slides
 from report.sources import Record
-from report.theme import METRICS_KEY
+from report.statements import BASE, MANIFEST, MARKET, PARITY, TRAINED
+from report.theme import EVIDENCE_KEY, METRICS_KEY
+
+PICTURES = ("equity-curve", "null-distribution", "bootstrap-fan", "cost-latency", "leverage-curves")
 
 
 def arguments() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.json of the simulation")
-    parser.add_argument("--equity-curve", type=Path, required=True, help="PNG that plot drew of it")
+    parser.add_argument("--evidence", type=Path, required=True, help="evidence.json of the same simulation")
+    for name in PICTURES:
+        parser.add_argument(f"--{name}", type=Path, required=True, help="PNG that plot drew of them")
     parser.add_argument("--market", type=Path, required=True, help="market/summary.json")
     parser.add_argument("--manifest", type=Path, required=True, help="train/checkpoint.json")
     parser.add_argument("--inference", type=Path, required=True, help="infer/trained/summary.json")
@@ -37,9 +46,10 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Read, check, make the slides."""
     args = arguments()
-    results = f"leverage-{args.leverage:g}/metrics.json"
+    results, evidence = (f"leverage-{args.leverage:g}/{name}.json" for name in ("metrics", "evidence"))
     places = {
         results: args.metrics,
+        evidence: args.evidence,
         MARKET: args.market,
         MANIFEST: args.manifest,
         TRAINED: args.inference,
@@ -47,14 +57,27 @@ def main() -> None:
         PARITY: args.parity,
     }
     files = {name: read_json(path) for name, path in places.items()}
+    check_metrics(files[results], args.metrics)
+    check_evidence(files[evidence], args.evidence)
+    check_market(files[MARKET], args.market)
     check_leverage(files[results], args)
     check_input(files[results], args.metrics, "market", args.market)
     check_input(files[results], args.metrics, "trained_summary", args.inference)
+    check_input(files[evidence], args.evidence, "metrics", args.metrics)
     check_input(files[PARITY], args.parity, "manifest", args.manifest)
     check_base(files[results], files[BASE], args)
-    check_picture(args)
-    content = Content(Record(files), results)
-    save(build_deck(content, args.equity_curve, args.author or ""), args.output)
+    pictures = Pictures(*(getattr(args, name.replace("-", "_")) for name in PICTURES))
+    check_pictures(pictures, args)
+    given = (Record(files), results, evidence)
+    save(build_deck(Content(*given), Findings(*given), pictures, args.author or ""), args.output)
+
+
+def build_deck(content: Content, findings: Findings, pictures: Pictures, author: str) -> Deck:
+    """The deck of one run at one leverage."""
+    deck = new_deck(content.title().text, author)
+    published_slides(deck, content, pictures.equity_curve, author)
+    tested_slides(deck, findings, pictures)
+    return deck
 
 
 def check_leverage(metrics: dict[str, Any], args: argparse.Namespace) -> None:
@@ -79,18 +102,30 @@ def check_base(metrics: dict[str, Any], summary: dict[str, Any], args: argparse.
             )
 
 
-def check_picture(args: argparse.Namespace) -> None:
-    """Refuse a picture that was not drawn of these metrics."""
+def check_pictures(pictures: Pictures, args: argparse.Namespace) -> None:
+    """Refuse a picture that was not drawn of these results."""
+    sources = {METRICS_KEY: args.metrics, EVIDENCE_KEY: args.evidence}
+    digests = {key: sha256(path) for key, path in sources.items()}
+    for name, path in vars(pictures).items():
+        drawn_of = picture_notes(path)
+        for key, source in sources.items():
+            if key == EVIDENCE_KEY and name == "equity_curve":
+                continue
+            if drawn_of.get(key) != digests[key]:
+                raise InputError(f"{path}: was not drawn of {source}. Run plot again.")
+
+
+def picture_notes(path: Path) -> dict[str, Any]:
+    """What a PNG says of itself."""
     try:
-        with Image.open(args.equity_curve) as image:
-            drawn_of = image.info.get(METRICS_KEY)
+        with Image.open(path) as image:
+            found = dict(image.info)
             image.verify()
     except FileNotFoundError:
-        raise InputError(f"{args.equity_curve}: no such file. Run plot.") from None
+        raise InputError(f"{path}: no such file. Run plot.") from None
     except (UnidentifiedImageError, SyntaxError, OSError):
-        raise InputError(f"{args.equity_curve}: not a PNG picture, or cut short. Run plot again.") from None
-    if drawn_of != sha256(args.metrics):
-        raise InputError(f"{args.equity_curve}: was not drawn of {args.metrics}. Run plot again.")
+        raise InputError(f"{path}: not a PNG picture, or cut short. Run plot again.") from None
+    return found
 
 
 if __name__ == "__main__":

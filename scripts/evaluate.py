@@ -234,6 +234,7 @@ def make_case(
         label=labels["trained"],
         base_label=labels["base"],
         variants={name: directions(other, metrics) for name, other in variants.items()},
+        look_back=LOOK_BACK[args.prompt],
         bars_per_year=bars_per_year(span),
     )
 

@@ -1,4 +1,4 @@
-"""Draw equity, drawdown, decisions and training as PNG and SVG."""
+"""Draw equity, drawdown, decisions, training and the evidence as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from typing import Any
 from common.errors import InputError, run
 from common.files import read_json, read_jsonl, sha256
 from common.provenance import check_input
+from report.chance import fan_figure, null_figure
+from report.checks import check_evidence, check_metrics
 from report.drawing import save, style
 from report.figures import decisions_figure, drawdown_figure, equity_figure
-from report.theme import METRICS_KEY
+from report.sensitivity import cost_latency_figure, leverage_figure
+from report.theme import EVIDENCE_KEY, METRICS_KEY
 from report.training import PANELS, training_figure
 from trading.decisions import Decisions, read_decisions
 from trading.tables import Curves, read_equity
+
+FIGURES = (
+    *("equity-curve", "drawdown", "decisions", "training"),
+    *("null-distribution", "bootstrap-fan", "cost-latency", "leverage"),
+)
 
 
 def arguments() -> argparse.Namespace:
@@ -23,9 +31,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--equity", type=Path, required=True, help="equity.csv")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.json of the same simulation")
+    parser.add_argument("--evidence", type=Path, required=True, help="evidence.json of the same simulation")
     parser.add_argument("--decisions", type=Path, required=True, help="decisions of the trained model")
     parser.add_argument("--training", type=Path, required=True, help="train/metrics.jsonl")
-    for name in ("equity-curve", "drawdown", "decisions", "training"):
+    for name in FIGURES:
         parser.add_argument(f"--output-{name}", type=Path, required=True, help="PNG; the SVG is written beside it")
     return parser.parse_args()
 
@@ -33,12 +42,16 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Read, check, draw."""
     args = arguments()
-    metrics = read_json(args.metrics)
+    metrics, evidence = read_json(args.metrics), read_json(args.evidence)
+    check_metrics(metrics, args.metrics)
+    check_evidence(evidence, args.evidence)
     curves = read_equity(args.equity)
     decisions = read_decisions(args.decisions)
     training = read_jsonl(args.training)
     check_equity(curves, metrics, args)
     check_input(metrics, args.metrics, "trained", args.decisions)
+    for role in ("metrics", "equity"):
+        check_input(evidence, args.evidence, role, getattr(args, role))
     check_training(training, args.training)
     note = {METRICS_KEY: sha256(args.metrics)}
     with style():
@@ -46,6 +59,11 @@ def main() -> None:
         save(drawdown_figure(curves, metrics), args.output_drawdown, note)
         save(decisions_figure(curves, *words(decisions), metrics), args.output_decisions, note)
         save(training_figure(training, metrics), args.output_training, note)
+        note |= {EVIDENCE_KEY: sha256(args.evidence)}
+        save(null_figure(evidence, metrics), args.output_null_distribution, note)
+        save(fan_figure(evidence, metrics, curves), args.output_bootstrap_fan, note)
+        save(cost_latency_figure(evidence, metrics), args.output_cost_latency, note)
+        save(leverage_figure(evidence, metrics), args.output_leverage, note)
 
 
 def words(decisions: Decisions) -> tuple[list[str], list[str]]:

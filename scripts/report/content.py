@@ -1,63 +1,18 @@
-"""What each slide says: rows, sentences and their sources, from a run's files. Nothing here knows of PowerPoint."""
+"""What the slides say of the results and in conclusion. Nothing here knows of PowerPoint."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from report import terms, tested, wording
+from report.methodology import Methodology
+from report.sources import Fact
+from report.statements import MANIFEST, MARKET, TRAINED
+from report.theme import day, dollars, percent, share, times
 
-from report import wording
-from report.sources import Fact, Record
-from report.theme import day, dollars, number, percent, power, share, times
-
-MARKET, MANIFEST, PARITY = "market/summary.json", "train/checkpoint.json", "model/parity.json"
-TRAINED, BASE = "infer/trained/summary.json", "infer/base/summary.json"
 ALL_RETURNS = "strategies.*.final_capital, strategies.*.total_return"
 
-SPIKE_ACTIONS = {
-    "skip": "a spiking iteration takes no optimiser step",
-    "log": "a spiking iteration is logged",
-    "stop": "a spike stops the training",
-}
 
-
-@dataclass(frozen=True)
-class Row:
-    """A row of a two-column table."""
-
-    label: str
-    fact: Fact
-
-
-class Content:
-    """The statements of a deck.
-
-    Parameters
-    ----------
-    record
-        The run's files under their names in the results folder.
-    metrics
-        Name of metrics.json among them.
-    """
-
-    def __init__(self, record: Record, metrics: str) -> None:
-        self.record = record
-        self.metrics = metrics
-        self.market = record.files[MARKET]
-        self.results = record.files[metrics]
-        self.model: str = record.get(TRAINED, "model")
-        self.leverage = times(record.get(metrics, "leverage"))
-        record.fact("")  # what a sentence reads itself is its source, not what was read to begin with
-
-    def said(self, text: str, *fields: str) -> Fact:
-        """A sentence of ``wording``, with the fields of metrics.json that it follows from."""
-        return self.record.fact(text, [f"{self.metrics}: {field}" for field in fields])
-
-    def nature(self) -> Fact:
-        """What kind of market this is."""
-        fields = ("synthetic", "name", "source", *(f"parameters.{key}" for key in wording.SIGNAL.values()))
-        kept = [field for field in fields if self.market["synthetic"] or not field.startswith("parameters")]
-        return Fact(wording.market_nature(self.market), tuple(f"{MARKET}: {field}" for field in kept))
-
-    # Title ---------------------------------------------------------------------------------------------------
+class Content(Methodology):
+    """The statements of slides 1 to 6."""
 
     def title(self) -> Fact:
         """The deck's title."""
@@ -74,165 +29,6 @@ class Content:
             [f"{MARKET}: name, synthetic"],
         )
 
-    def device(self) -> str:
-        """Where inference ran."""
-        return {"cpu": "a CPU", "cuda": "a GPU"}.get(device := self.record.get(TRAINED, "device"), device)
-
-    # Methodology ---------------------------------------------------------------------------------------------
-
-    def training(self) -> list[Row]:
-        """How the model was trained."""
-        return [
-            Row("Framework", self.framework()),
-            Row("Algorithm", self.algorithm()),
-            Row("Loss", self.loss()),
-            Row("Reward", self.reward()),
-            Row("Stability mechanisms", self.stability()),
-            Row("Dataset", self.dataset()),
-        ]
-
-    def setting(self, name: str, default: object = None) -> object:
-        """A setting of the training."""
-        if default is None:
-            return self.record.get(MANIFEST, f"parameters.{name}")
-        return self.record.get(MANIFEST, f"parameters.{name}", default)
-
-    def framework(self) -> Fact:
-        """Engine and versions."""
-        get = self.record.get
-        if get(MANIFEST, "engine") == "slime":
-            engine = f"Megatron-LM + Slime (RL) {get(MANIFEST, 'versions.slime', '')}".strip()
-        else:
-            engine = f"Megatron-core {get(MANIFEST, 'versions.megatron-core')}, this project's GRPO loop"
-        torch = get(MANIFEST, "versions.torch", "")
-        device = get(MANIFEST, "device_name", get(MANIFEST, "device"))
-        return self.record.fact(f"{engine}{f'; PyTorch {torch}' if torch else ''}; trained on {device}")
-
-    def algorithm(self) -> Fact:
-        """Group sizes, steps and rate."""
-        prompts, group = self.setting("prompts_per_iteration"), self.setting("group_size")
-        updates, rate = self.setting("updates_per_iteration"), self.setting("learning_rate")
-        return self.record.fact(
-            f"GRPO: {self.record.get(MANIFEST, 'iteration'):,} iterations of {prompts} prompts x {group} answers, "
-            f"{updates} optimiser steps each, learning rate {number(rate)}"
-        )
-
-    def loss(self) -> Fact:
-        """Terms of the loss."""
-        low, high, beta = self.setting("clip_low"), self.setting("clip_high"), self.setting("kl_beta")
-        entropy = self.setting("entropy")
-        bonus = f"entropy bonus ({number(entropy)})" if entropy else "no entropy bonus (0)"
-        return self.record.fact(
-            f"Clipped surrogate policy loss (clipped {number(low)} below and {number(high)} above 1), "
-            f"KL penalty to the reference model (beta = {number(beta)}), {bonus}"
-        )
-
-    def reward(self) -> Fact:
-        """The reward of an answer."""
-        scale, valid, invalid = (self.setting(f"reward_{name}") for name in ("scale", "valid", "invalid"))
-        return self.record.fact(
-            f"{number(valid)} + {number(scale)} x direction x return of the next hour; "
-            f"{number(invalid)} for an invalid answer"
-        )
-
-    def stability(self) -> Fact:
-        """Spikes and stragglers."""
-        threshold, action = self.setting("spike_threshold"), self.setting("spike_action")
-        ratio = self.setting("straggler_ratio")
-        spikes, total = self.record.get(MANIFEST, "spikes"), self.record.get(MANIFEST, "iteration")
-        return self.record.fact(
-            f"Spiky-loss detection (threshold {number(threshold)}; {SPIKE_ACTIONS[action]}): {spikes:,} of {total:,} "
-            f"iterations spiked; straggler detection (slowest rank over the median above {number(ratio)})"
-        )
-
-    def dataset(self) -> Fact:
-        """What it learned from, and how it was packed."""
-        tokens = self.setting("tokens_per_micro_batch", "")
-        packing = f" (rows of up to {tokens:,} tokens)" if tokens else ""
-        return self.record.fact(
-            f"Custom RL dataset of this run: {wording.market_label(self.market)}, the hours before the test hours; "
-            f"sequence packing enabled{packing}",
-            [f"{MARKET}: name, synthetic"],
-        )
-
-    def evaluation(self) -> list[Row]:
-        """How the model was evaluated."""
-        return [
-            Row("Model", self.architecture()),
-            Row("Checkpoint", self.checkpoint()),
-            Row("Inference engine", self.engine()),
-            Row("Comparison", self.comparison()),
-            Row("Simulation", self.simulation()),
-            Row("Test samples", self.samples()),
-            Row("Market", self.nature()),
-        ]
-
-    def architecture(self) -> Fact:
-        """The model's name and size."""
-        name = self.record.get(TRAINED, "model")
-        shape = self.record.get(MANIFEST, "shape", {})
-        size = ""
-        if shape:
-            size = (
-                f": Qwen3 architecture, {shape['layers']} layers, hidden size {shape['hidden']:,}, {shape['heads']} "
-                f"attention heads in {shape['query_groups']} groups, vocabulary of {shape['vocabulary']:,}"
-            )
-        return self.record.fact(f"{name}{size}")
-
-    def checkpoint(self) -> Fact:
-        """Which checkpoint, and that its conversion was checked."""
-        return self.record.fact(f"{self.record.get(MANIFEST, 'name')}, converted to Hugging Face: {self.agreement()}")
-
-    def agreement(self) -> str:
-        """How well both implementations agree on the converted weights."""
-        difference, tokens = (self.record.get(PARITY, f"logits.{n}") for n in ("relative_difference", "tokens"))
-        how = f"differ by {power(difference)} of the largest at most" if difference else "are equal"
-        return f"the logits of transformers and Megatron {how}, on {tokens:,} tokens"
-
-    def engine(self) -> Fact:
-        """What answered, where and how."""
-        get = self.record.get
-        limit = get(TRAINED, "parameters.max_new_tokens")
-        return self.record.fact(
-            f"{get(TRAINED, 'engine')} on {self.device()}: the offline engine, no server between; "
-            f"{self.decoding(TRAINED)}, up to {limit:,} new tokens"
-        )
-
-    def decoding(self, file: str) -> str:
-        """How answers were drawn."""
-        temperature = self.record.get(file, "parameters.temperature")
-        if temperature == 0:
-            return "greedy (temperature 0)"
-        seed = self.record.get(file, "parameters.seed", "none")
-        return f"sampled at temperature {number(temperature)}, seed {seed}"
-
-    def comparison(self) -> Fact:
-        """The base model on the same samples."""
-        name = self.record.get(BASE, "model")
-        return self.record.fact(f"{name} before training, on the same samples, {self.decoding(BASE)}")
-
-    def simulation(self) -> Fact:
-        """The terms of trade."""
-        get, metrics = self.record.get, self.metrics
-        return self.record.fact(
-            f"Initial capital {dollars(get(metrics, 'capital'))}, leverage {times(get(metrics, 'leverage'))} restored "
-            "every hour, latency zero (idealised execution), no trading costs; an invalid answer trades as "
-            f"{get(metrics, 'parameters.invalid')}"
-        )
-
-    def samples(self) -> Fact:
-        """The test hours and what the market did in them."""
-        hours, first, last, change = (
-            self.record.get(self.metrics, f"market.{name}") for name in ("hours", "first", "last", "return")
-        )
-        kind = "a falling" if change < 0 else "a rising"
-        made = wording.calibration(self.market)
-        return self.record.fact(
-            f"{hours:,} hourly samples of {kind} market ({percent(change)}), {day(first)} to {day(last)}."
-            f"{' ' if made else ''}{made}",
-            [f"{MARKET}: calibration"] if made else [],
-        )
-
     # Results -------------------------------------------------------------------------------------------------
 
     def table(self) -> list[tuple[str, list[Fact]]]:
@@ -241,7 +37,6 @@ class Content:
         samples = self.results["market"]["hours"]
         for row in self.results["strategies"]:
             at = f"strategies.{row['key']}"
-            traits = (f"{at}.{name}" for name in ("share_long", "share_short", "trades", "hit_rate"))
             model = row["key"] in ("trained", "base")
             invalid = wording.invalid_count(row, samples, detailed=False) if model else "n/a"
             cells = [
@@ -250,17 +45,29 @@ class Content:
                 self.said(dollars(row["final_capital"]), f"{at}.final_capital"),
                 self.said(percent(row["max_drawdown"], 1), f"{at}.max_drawdown"),
                 self.said(invalid, *([f"{at}.truncated", f"{at}.unparsable", "market.hours"] if model else [])),
-                self.said(wording.characteristic(row, self.results), *traits, "market.return"),
+                self.characteristic(row, at),
             ]
             rows.append((row["key"], cells))
         return rows
 
+    def characteristic(self, row: wording.Strategy, at: str) -> Fact:
+        """What marks a strategy; of the trained model first what the tests say."""
+        fields = [f"{at}.{name}" for name in ("share_long", "share_short", "trades", "hit_rate")]
+        fields += [f"{at}.liquidated"] if row.get("liquidated") else []
+        sources = [f"{self.metrics}: {field}" for field in (*fields, "market.return")]
+        verdict = ""
+        if row["key"] == "trained":
+            verdict = tested.phrase(self.evidence)
+            sources += [f"{self.tests_file}: {field}" for field in tested.SOURCES["chance"]]
+        return self.record.fact(wording.characteristic(row, self.results, verdict), sources)
+
     def insight(self) -> list[Fact]:
-        """What the model returned, against what."""
+        """What the model returned, against what, and whether that differs from chance."""
         return [
             self.headline(),
             self.against_constants(),
             self.said(wording.against_base(self.results), "strategies.base.total_return"),
+            *(self.verdict("chance") if tested.passed_chance(self.evidence) else []),
         ]
 
     def headline(self) -> Fact:
@@ -276,22 +83,16 @@ class Content:
         hours = self.results["market"]["hours"]
         invalid = wording.invalid_answers(self.results, hours)
         fields = ("strategies.*.truncated", "strategies.*.unparsable", "market.hours", "parameters.invalid")
-        return [self.said(wording.untested()), self.nature(), self.said(invalid, *fields)]
+        chance = [] if tested.passed_chance(self.evidence) else self.verdict("chance")
+        only = self.evidence["tests"]["sharpe"]["settings"]["trials"]["used"] == 1
+        trials = [] if only else self.verdict("trials")
+        return [*chance, *trials, self.nature(), self.terms(), self.said(invalid, *fields)]
+
+    def terms(self) -> Fact:
+        """What the terms of trade leave out."""
+        return self.said(terms.caution(self.results), *self.terms_fields())
 
     # Conclusion ----------------------------------------------------------------------------------------------
-
-    def stages(self) -> list[tuple[str, Fact]]:
-        """The stages that ran, with what ran them."""
-        get, fact = self.record.get, self.record.fact
-        engine = "Slime" if get(MANIFEST, "engine") == "slime" else "Megatron-core"
-        version = get(MANIFEST, "versions.megatron-core", "")
-        training = fact(f"{engine} {version}".strip())
-        conversion = fact(f"Hugging Face, transformers {get(PARITY, 'versions.transformers')}")
-        inference = fact(get(TRAINED, "engine"))
-        hours = fact(f"{get(self.metrics, 'market.hours'):,} hours at {times(get(self.metrics, 'leverage'))}")
-        return [
-            ("Training", training), ("Conversion", conversion), ("Inference", inference), ("Simulation", hours),
-        ]  # fmt: skip
 
     def shown(self) -> list[Fact]:
         """What the run shows."""
@@ -305,11 +106,19 @@ class Content:
             wording.constant_answer(self.results),
             "strategies.trained.share_long", "strategies.trained.share_short", "strategies.trained.share_flat",
         )  # fmt: skip
-        return [ran, parity, self.headline(), self.against_constants(), sides]
+        claims = self.verdict(*(key for key in self.claims() if tested.is_shown(self.evidence, key)))
+        return [ran, parity, self.headline(), self.against_constants(), *([] if claims else [sides]), *claims]
 
     def not_shown(self) -> list[Fact]:
         """What the run does not show."""
-        return [self.said(wording.untested()), self.nature(), self.said(wording.next_step())]
+        missing = (key for key in self.claims() if not tested.is_shown(self.evidence, key))
+        step = self.found(tested.next_step(self.evidence, self.market), "verdict.kind")
+        return [*self.verdict(*missing), self.nature(), self.terms(), step]
+
+    @staticmethod
+    def claims() -> tuple[str, ...]:
+        """The verdict's sentences that stand on one or the other side of the conclusion."""
+        return ("chance", "skill", "market", "costs")
 
     def caption(self) -> Fact:
         """The line below the equity curve."""

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from common.files import written_whole
 from report.theme import INK, LINE, MUTED
@@ -21,6 +23,8 @@ from trading.accounting import Floats
 
 # The size of the picture's place on a slide (inches), so that nothing is rescaled there.
 SIZE = (12.4, 5.5)
+# Of a picture that shares its slide.
+HALF, STRIP = (6.4, 4.6), (7.6, 3.7)
 DPI = 160
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
@@ -46,13 +50,36 @@ STYLE = {
 }
 
 
-def page(title: str, subtitle: str) -> Figure:
+def page(title: str, subtitle: str, size: tuple[float, float] = SIZE) -> Figure:
     """An empty figure with a headline; draw into it and save it within ``style()``."""
-    figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.text(0.012, 0.972, title, fontsize=15, fontweight="bold", va="top")
-    figure.text(0.012, 0.912, subtitle, fontsize=10.5, color=MUTED, va="top")
+    full = size == SIZE
+    below = 0.972 - (0.33 if full else 0.29) / size[1]
+    for text, at, looks in (
+        (title, 0.972, {"fontsize": 15 if full else 13, "fontweight": "bold"}),
+        (subtitle, below, {"fontsize": 10.5 if full else 9, "color": MUTED, "linespacing": 1.35}),
+    ):
+        fitted(figure.text(0.012, at, text, va="top", **looks), 0.97 * figure.bbox.width)
     return figure
+
+
+def fitted(text: Text, room: float) -> None:
+    """Shrink the letters of a text until it is no wider than `room` pixels."""
+    while (wide := text.get_window_extent().width / room) > 1:
+        text.set_fontsize(text.get_fontsize() / (1.01 * wide))
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int = 2, title: str | None = None) -> None:
+    """A legend along the bottom of the page, its letters small enough for the longest labels."""
+    looks = {"loc": "lower left", "bbox_to_anchor": (0.02, 0.0), "ncols": columns, "handlelength": 1.8, "title": title}
+    size = 9.0
+    legend = figure.legend(handles=handles, fontsize=size, title_fontsize=size, alignment="left", **looks)
+    wide = legend.get_window_extent().width / (0.97 * figure.bbox.width)
+    if wide > 1:
+        legend.remove()
+        size /= 1.02 * wide
+        figure.legend(handles=handles, fontsize=size, title_fontsize=size, alignment="left", **looks)
 
 
 def style() -> matplotlib.rc_context:

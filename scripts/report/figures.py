@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
+from report import terms
 from report.drawing import date_axis, end_labels, page
 from report.theme import (
     DECISION,
@@ -136,7 +137,13 @@ def market_line(metrics: Mapping[str, Any]) -> str:
     """What market a figure shows, synthetic or not, over which time, at which cost."""
     market = metrics["market"]
     span = f"{market['hours']:,} hours, {day(market['first'])} to {day(market['last'])}"
-    return f"{market_heading(market)}  |  {span}  |  no trading costs"
+    return f"{market_heading(market)}  |  {span}  |  {terms.short(metrics)}"
+
+
+def short_market_lines(metrics: Mapping[str, Any]) -> str:
+    """The same for a picture that shares its slide: without the time, on two lines if the terms need them."""
+    market, on_terms = market_heading(metrics["market"], 40), terms.short(metrics)
+    return f"{market}{'  |  ' if len(on_terms) < 30 else chr(10)}{on_terms}"
 
 
 def draw_strategies(axes: Axes, curves: Curves, rows: Sequence[Mapping[str, Any]], values: Floats) -> None:

@@ -14,8 +14,7 @@ from pptx.slide import Slide
 from pptx.util import Emu, Inches, Pt
 
 from report import fit
-from report.document import WIDTH
-from report.layout import BULLET, INSET, LEFT, ROOM, bar, bullet, colour, plain, style, write
+from report.layout import BOTTOM, BULLET, INSET, LEFT, ROOM, bar, bullet, colour, plain, style, write
 from report.sources import Fact
 from report.theme import INK, LINE, PANEL, WHITE
 
@@ -147,6 +146,23 @@ def box(
         paragraph.alignment = PP_ALIGN.LEFT
 
 
+def two_boxes(
+    slide: Slide,
+    headings: tuple[str, str],
+    facts: tuple[Sequence[Fact], Sequence[Fact]],
+    top: float,
+    accents: tuple[str, str],
+) -> None:
+    """Two boxes side by side from `top` to the bottom, letters of one size, wider where there is more to say."""
+    letters = [sum(len(fact.text) for fact in group) for group in facts]
+    room, tall = ROOM - 0.25, BOTTOM - top
+    widths = [room * min(max(letters[0] / sum(letters), 0.4), 0.6)]
+    widths.append(room - widths[0])
+    size = min(box_size(group, wide, tall) for group, wide in zip(facts, widths, strict=True))
+    box(slide, headings[0], facts[0], LEFT, top, widths[0], tall, accents[0], size)
+    box(slide, headings[1], facts[1], LEFT + widths[0] + 0.25, top, widths[1], tall, accents[1], size)
+
+
 def box_size(facts: Sequence[Fact], wide: float, tall: float) -> float:
     """The largest size of letters at which a box's facts fit."""
     room = wide - 0.07 - 2 * BOX_INSET
@@ -158,14 +174,16 @@ def box_size(facts: Sequence[Fact], wide: float, tall: float) -> float:
     return next((size for size in BOX_SIZES if height(size) <= tall), BOX_SIZES[-1])
 
 
-def picture(slide: Slide, path: Path, top: float, tall: float, description: str) -> None:
-    """A picture as large as fits between the margins, with its description for those who cannot see it."""
+def picture(
+    slide: Slide, path: Path, left: float, top: float, wide: float, tall: float, name: str, description: str
+) -> None:
+    """A picture as large as fits into a place, in its middle, with its description for those who cannot see it."""
     shape = slide.shapes.add_picture(str(path), 0, 0)
-    scale = min(Inches(ROOM) / shape.width, Inches(tall) / shape.height)
+    scale = min(Inches(wide) / shape.width, Inches(tall) / shape.height)
     shape.width, shape.height = Emu(int(shape.width * scale)), Emu(int(shape.height * scale))
-    shape.left = Emu((Inches(WIDTH) - shape.width) // 2)
-    shape.top = Inches(top)
-    shape.name = "Equity curve"
+    shape.left = Inches(left) + Emu((Inches(wide) - shape.width) // 2)
+    shape.top = Inches(top) + Emu((Inches(tall) - shape.height) // 2)
+    shape.name = name
     shape._element.nvPicPr.cNvPr.set("descr", description)
 
 

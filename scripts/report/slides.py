@@ -1,35 +1,46 @@
-"""The six slides, in their order: what `content` says, set with the parts of `layout`."""
+"""The first six slides, in their order: what `content` says, set with the parts of `layout`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
 from pptx.presentation import Presentation as Deck
+from pptx.slide import Slide
 
-from report import document, fit, layout, parts, wording
-from report.content import Content, Row
+from report import fit, layout, parts, wording
+from report.content import Content
 from report.layout import BOTTOM, LEFT, ROOM, TOP
 from report.sources import Fact
+from report.statements import Row, Statements
 from report.theme import BLUE, INK, MUTED, ORANGE, STRATEGY, VERMILLION, WHITE
 
 SUBTITLE = "Model Validation & Performance Report"
 
 
-def build_deck(content: Content, equity_curve: Path, author: str) -> Deck:
-    """The deck of one run at one leverage."""
-    title = content.title()
-    deck = document.new_deck(title.text, author)
-    title_slide(deck, content, title, author)
+@dataclass(frozen=True)
+class Pictures:
+    """PNG files that plot drew."""
+
+    equity_curve: Path
+    null_distribution: Path
+    bootstrap_fan: Path
+    cost_latency: Path
+    leverage: Path
+
+
+def published_slides(deck: Deck, content: Content, equity_curve: Path, author: str) -> None:
+    """Add the six slides of the published deck."""
+    title_slide(deck, content, content.title(), author)
     rows_slide(deck, content, "Methodology (Training)", content.training())
     rows_slide(deck, content, "Methodology (Evaluation)", content.evaluation())
     results_slide(deck, content)
     picture_slide(deck, content, equity_curve)
     conclusion_slide(deck, content)
-    return deck
 
 
-def page(deck: Deck, content: Content, title: str) -> object:
+def page(deck: Deck, content: Statements, title: str) -> Slide:
     """A slide with the deck's footer and, on a synthetic market, its badge."""
     footer = f"{content.model}  |  {wording.market_label(content.market)}  |  {content.leverage} leverage"
     return layout.content_slide(deck, title, footer, badge=wording.badge(content.market))
@@ -84,16 +95,12 @@ def results_slide(deck: Deck, content: Content) -> None:
     widths = (2.45, 1.4, 1.4, 1.6, 1.65)
     keys = [key for key, _ in rows]
     end = parts.table(
-        slide, header, [[fact.text for fact in cells] for _, cells in rows], (*widths, ROOM - sum(widths)), TOP, 2.85,
+        slide, header, [[fact.text for fact in cells] for _, cells in rows], (*widths, ROOM - sum(widths)), TOP, 2.6,
         sizes=(13, 12, 11, 10, 9), inks=[STRATEGY[key] for key in keys], strong=keys.index("trained"),
         figures=(1, 2, 3),
     )  # fmt: skip
-    top, half = end + 0.2, (ROOM - 0.25) * 0.38
     insight, caution = content.insight(), content.caution()
-    rest = ROOM - 0.25 - half
-    tall = BOTTOM - top
-    parts.box(slide, "Key insight", insight, LEFT, top, half, tall, BLUE)
-    parts.box(slide, "Read with care", caution, LEFT + half + 0.25, top, rest, tall, VERMILLION)
+    parts.two_boxes(slide, ("Key insight", "Read with care"), (insight, caution), end + 0.2, (BLUE, VERMILLION))
     parts.notes(slide, [*(fact for _, cells in rows for fact in cells), *insight, *caution])
 
 
@@ -101,7 +108,8 @@ def picture_slide(deck: Deck, content: Content, equity_curve: Path) -> None:
     """The equity curves."""
     slide = page(deck, content, "Visual verification")
     caption = content.caption()
-    parts.picture(slide, equity_curve, 1.15, 5.3, f"Equity of all strategies over time. {caption.text}")
+    seen = f"Equity of all strategies over time. {caption.text}"
+    parts.picture(slide, equity_curve, LEFT, 1.15, ROOM, 5.3, "Equity curve", seen)
     size = fit.largest(caption.text, (14, 13, 12, 11, 10, 9), ROOM, 0.3)
     layout.text_box(slide, caption.text, LEFT, 6.52, ROOM, 0.4, size, MUTED)
     drawn = Fact("The picture is drawn by scripts/plot.py.", (content.metrics.replace("metrics.json", "equity.csv"),))
@@ -113,10 +121,7 @@ def conclusion_slide(deck: Deck, content: Content) -> None:
     slide = page(deck, content, "Conclusion")
     stages, shown, missing = content.stages(), content.shown(), content.not_shown()
     parts.flow(slide, stages, TOP, 0.95)
-    top, half = TOP + 1.2, (ROOM - 0.25) / 2
-    tall = BOTTOM - top
-    size = min(parts.box_size(facts, half, tall) for facts in (shown, missing))
-    parts.box(slide, "What this run shows", shown, LEFT, top, half, tall, BLUE, size)
-    parts.box(slide, "What it does not show", missing, LEFT + half + 0.25, top, half, tall, VERMILLION, size)
+    headings = ("What this run shows", "What it does not show")
+    parts.two_boxes(slide, headings, (shown, missing), TOP + 1.2, (BLUE, VERMILLION))
     named = [Fact(f"{name}: {fact.text}", fact.sources) for name, fact in stages]
     parts.notes(slide, [*named, *shown, *missing])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 # Okabe and Ito's palette, which stays apart for the common kinds of colour blindness.
@@ -12,7 +12,14 @@ INK, MUTED, LINE, PANEL, WHITE = "#14213D", "#5B6577", "#C9D0DB", "#F2F5F9", "#F
 STRATEGY = {"trained": BLUE, "base": PURPLE, "always_buy": GREEN, "always_sell": VERMILLION}
 # Under this name a picture says which metrics.json it shows; deck refuses a picture of another one.
 METRICS_KEY = "Metrics-SHA256"
+# And of which evidence.json, where it shows that.
+EVIDENCE_KEY = "Evidence-SHA256"
 DECISION = {"BUY": GREEN, "SELL": VERMILLION, "HOLD": LINE}
+
+
+def span(bounds: Sequence[float] | None, form: Callable[[float], str]) -> str:
+    """An interval: +1.2% to +5.4%; empty if there is none."""
+    return f"{form(bounds[0])} to {form(bounds[1])}" if bounds else ""
 
 
 def percent(fraction: float, digits: int = 2) -> str:
@@ -58,17 +65,27 @@ def power(value: float) -> str:
     return f"{digit}{gap}x{gap}10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
+def plural(count: int, noun: str) -> str:
+    """1 trial, 15 trials."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def day(timestamp: str) -> str:
     """The date of an ISO 8601 time."""
     return timestamp[:10]
 
 
-def market_heading(market: Mapping[str, Any]) -> str:
+def moment(timestamp: str) -> str:
+    """The date and hour of an ISO 8601 time in UTC."""
+    return f"{timestamp[:10]} {timestamp[11:16]} UTC"
+
+
+def market_heading(market: Mapping[str, Any], longest: int = 60) -> str:
     """What a figure calls its market: its name, and in capitals that it is synthetic."""
     if not market["synthetic"]:
-        return f"Market: {clipped(market['name'], 60)}"
+        return f"Market: {clipped(market['name'], longest)}"
     says_no_more = market["name"].lower() in ("synthetic", "synthetic market")
-    return "SYNTHETIC MARKET" if says_no_more else f"SYNTHETIC MARKET: {clipped(market['name'], 60)}"
+    return "SYNTHETIC MARKET" if says_no_more else f"SYNTHETIC MARKET: {clipped(market['name'], longest)}"
 
 
 def clipped(text: str, length: int, tail: int = 0) -> str:

@@ -1,7 +1,7 @@
 """What the slides say about a result: sentences that follow from the numbers, and no more than they bear.
 
 Pure functions of metrics.json and market/summary.json. Whether a result differs from chance is not for these
-numbers to say, so no sentence here claims it.
+numbers to say, so no sentence here claims it: that is ``tested``'s matter.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from report.theme import dollars, number, percent, share, times
+from report.theme import dollars, moment, number, percent, plural, power, share, times
 
 Metrics = Mapping[str, Any]
 Strategy = Mapping[str, Any]
 
 CONSTANT = ("always_buy", "always_sell")
+LOST = -0.99995  # a total return that is written as a loss of 100.00%
 SIGNAL = {"momentum": "synthetic_momentum", "trend": "synthetic_trend", "slow drift": "synthetic_slow_drift"}
 
 
@@ -31,9 +32,21 @@ def headline(metrics: Metrics) -> str:
 
 def returned(row: Strategy) -> str:
     """What a strategy earned, in words."""
-    if row["final_capital"] == 0:
+    if is_lost(row):
         return "lost all of its capital"
+    if row.get("liquidated"):
+        return f"was liquidated and ended at {percent(row['total_return'])}"
     return f"returned {percent(row['total_return'])}"
+
+
+def is_lost(row: Strategy) -> bool:
+    """Whether nothing is left that a table would show."""
+    return row["total_return"] < LOST
+
+
+def kept_capital(row: Strategy) -> float:
+    """What strategies are ranked by; crumbs of different sizes are all nothing."""
+    return 0.0 if is_lost(row) else row["final_capital"]
 
 
 def moved(total_return: float) -> str:
@@ -46,19 +59,19 @@ def moved(total_return: float) -> str:
 
 def better_constants(metrics: Metrics) -> list[Strategy]:
     """The constant positions that ended with more capital than the trained model, best first."""
-    capital = strategy(metrics, "trained")["final_capital"]
+    capital = kept_capital(strategy(metrics, "trained"))
     rows = [strategy(metrics, key) for key in CONSTANT]
-    return sorted((r for r in rows if r["final_capital"] > capital), key=lambda r: -r["final_capital"])
+    return sorted((r for r in rows if kept_capital(r) > capital), key=lambda r: -r["final_capital"])
 
 
 def against_constants(metrics: Metrics) -> str:
     """Which constant positions beat the model, by name, and which did not."""
-    trained = strategy(metrics, "trained")
+    capital = kept_capital(strategy(metrics, "trained"))
     rows = sorted((strategy(metrics, key) for key in CONSTANT), key=lambda r: -r["final_capital"])
     groups = (
         ("{} beat it.", better_constants(metrics)),
-        ("It ended level with {}.", [r for r in rows if r["final_capital"] == trained["final_capital"]]),
-        ("It ended above {}.", [r for r in rows if r["final_capital"] < trained["final_capital"]]),
+        ("It ended level with {}.", [r for r in rows if kept_capital(r) == capital]),
+        ("It ended above {}.", [r for r in rows if kept_capital(r) < capital]),
     )
     return " ".join(form.format(listed(group)) for form, group in groups if group)
 
@@ -86,17 +99,10 @@ def constant_answer(metrics: Metrics) -> str:
     )
 
 
-def untested() -> str:
-    """What no number of this run can answer."""
-    return (
-        "Whether this differs from chance has not been tested in this run. It is one path of prices, without trading "
-        "costs, each order filled at the very close that it was decided on."
-    )
-
-
-def next_step() -> str:
-    """What a result of this kind calls for."""
-    return "Before paper trading: trading costs, later fills, and a test against positions taken at random."
+def agreement(difference: float, tokens: int) -> str:
+    """How well the converted model agrees with the trained one."""
+    how = f"differ by {power(difference)} of the largest at most" if difference else "are equal"
+    return f"the logits of transformers and Megatron {how}, on {tokens:,} tokens"
 
 
 def invalid_answers(metrics: Metrics, samples: int) -> str:
@@ -128,7 +134,7 @@ def market_nature(market: Mapping[str, Any]) -> str:
     """
     if not market["synthetic"]:
         origin = "a file" if market["source"] == "csv" else f"a {market['source']}"
-        return f"The market is {market['name']}, read from {origin}: one period of it, and none of its trading costs."
+        return f"The market is {market['name']}, read from {origin}: one period of it."
     planted = signal(market)
     if planted:
         strengths = ", ".join(f"{name} {number(value)}" for name, value in planted.items())
@@ -174,15 +180,25 @@ def market_label(market: Mapping[str, Any]) -> str:
     return name
 
 
-def characteristic(row: Strategy, metrics: Metrics) -> str:
-    """What marks a strategy, for the last column of the results table."""
+def characteristic(row: Strategy, metrics: Metrics, verdict: str = "") -> str:
+    """What marks a strategy, for the last column of the results table.
+
+    Parameters
+    ----------
+    verdict
+        What the tests say of it in a few words, if it was tested.
+    """
     if row["hit_rate"] is None:
         return "Never held a position"
     if row["key"] in CONSTANT:
         side = "Long" if row["key"] == "always_buy" else "Short"
-        start = f"{side} in every hour of a {'falling' if metrics['market']['return'] < 0 else 'rising'} market"
+        market = f"a {'falling' if metrics['market']['return'] < 0 else 'rising'} market"
+        start = f"{side} until then in {market}" if row.get("liquidated") else f"{side} in every hour of {market}"
     else:
-        sides = f"Long {share(row['share_long'])}, short {share(row['share_short'])}"
-        start = f"{sides}; {row['trades']:,} trades"
-    end = "; wiped out" if row["final_capital"] == 0 else ""
-    return f"{start}; right in {share(row['hit_rate'])} of hours{end}"
+        start = f"long {share(row['share_long'])}, short {share(row['share_short'])}; {plural(row['trades'], 'trade')}"
+        start = f"{verdict}; {start}" if verdict else start[0].upper() + start[1:]
+    wiped = is_lost(row) and not verdict and not row.get("liquidated")
+    end = f"right in {share(row['hit_rate'])} of hours{'; wiped out' if wiped else ''}"
+    if row.get("liquidated"):
+        return f"Liquidated on {moment(row['liquidated'])}; {start[0].lower() + start[1:]}; {end}"
+    return f"{start}; {end}"

@@ -18,6 +18,11 @@ from trading.bars import Bars, format_times, write_bars
 MODEL = "Tiny-Qwen3"
 BEFORE = 70  # bars before the first decision: a prompt of report style looks back on 64
 PUBLISHED = {"hours": 1706, "leverage": 2.0, "capital": 100_000.0, "buy": 52_437.0, "sell": 149_632.0}
+FIGURES = (
+    *("equity_curve", "drawdown", "decisions", "training"),
+    *("null_distribution", "bootstrap_fan", "cost_latency", "leverage"),
+)
+PICTURES = ("equity_curve", *FIGURES[4:])  # those on the slides
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,13 @@ class Run:
         f = self.folder
         return [
             *("--equity", f / "leverage-2/equity.csv", "--metrics", f / "leverage-2/metrics.json"),
+            *("--evidence", f / "leverage-2/evidence.json"),
             *("--decisions", f / "infer/trained/decisions.jsonl", "--training", f / "train/metrics.jsonl"),
-            *("--output-equity-curve", f / "leverage-2/equity_curve.png"),
-            *("--output-drawdown", f / "leverage-2/drawdown.png"),
-            *("--output-decisions", f / "leverage-2/decisions.png"),
-            *("--output-training", f / "leverage-2/training.png"),
+            *(
+                part
+                for name in FIGURES
+                for part in (f"--output-{name.replace('_', '-')}", f / f"leverage-2/{name}.png")
+            ),
         ]
 
     @property
@@ -75,7 +82,15 @@ class Run:
         f = self.folder
         return [
             *("--metrics", f / "leverage-2/metrics.json"),
-            *("--equity-curve", f / "leverage-2/equity_curve.png"),
+            *("--evidence", f / "leverage-2/evidence.json"),
+            *(
+                part
+                for name in PICTURES
+                for part in (
+                    f"--{'leverage-curves' if name == 'leverage' else name.replace('_', '-')}",
+                    f / f"leverage-2/{name}.png",
+                )
+            ),
             *("--market", f / "market/summary.json", "--manifest", f / "train/checkpoint.json"),
             *("--inference", f / "infer/trained/summary.json"),
             *("--base-inference", f / "infer/base/summary.json", "--parity", f / "model/parity.json"),

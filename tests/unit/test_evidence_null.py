@@ -65,6 +65,20 @@ def test_a_trader_who_knows_the_next_hour_is_beyond_all_draws_and_one_who_errs_a
         assert found.permutations.p_value == pytest.approx(0.001 if sign > 0 else 1.0)
 
 
+def test_shifts_to_bars_that_a_decision_has_seen_are_left_out() -> None:
+    # Who follows the last move, shifted one bar earlier, follows the move that he trades on: no draw of chance.
+    returns = np.random.default_rng(0).normal(0, 1, 200)
+    follower = np.sign(np.roll(returns, 1))
+    rng = np.random.default_rng(0)
+    seen, unseen = (exposure_matched_null(follower, lambda s: s @ returns, 10, rng, look_back) for look_back in (0, 1))
+    assert (seen.shifts.values.size, unseen.shifts.values.size) == (199, 198)
+    assert seen.shifts.values.max() == pytest.approx(np.abs(returns).sum())
+    assert unseen.shifts.values.max() < np.abs(returns).sum() / 2
+    np.testing.assert_allclose(seen.shifts.values[1:], unseen.shifts.values)
+    # Of a short record half of the shifts stay.
+    assert exposure_matched_null(follower[:30], lambda s: s @ returns[:30], 10, rng, 120).shifts.values.size == 15
+
+
 def test_p_values_of_traders_without_timing_are_uniform_or_larger() -> None:
     rng = np.random.default_rng(7)
     p_values = []
@@ -102,3 +116,5 @@ def test_the_same_seed_gives_the_same_numbers_however_they_are_chunked() -> None
 def test_what_cannot_be_drawn_is_refused(directions: list, draws: int) -> None:
     with pytest.raises(ValueError, match="must be"):
         exposure_matched_null(np.array(directions), lambda s: s.sum(axis=1), draws, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="look_back must be"):
+        exposure_matched_null(np.array([1, -1]), lambda s: s.sum(axis=1), 1, np.random.default_rng(0), -1)

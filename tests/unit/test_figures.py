@@ -14,30 +14,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
-from report_inputs import Run, edit_json, edit_lines, make_run, run_program
+from report_inputs import FIGURES, Run, edit_json, edit_lines, run_program
+from report_runs import with_evidence
 
 import plot
-import simulate
 from common.errors import InputError
 from common.files import read_json, read_jsonl, sha256
+from report.chance import fan_figure, null_figure
 from report.drawing import DPI, SIZE, spread, style
 from report.figures import decisions_figure, drawdown_figure, equity_figure, rolling_window
-from report.theme import METRICS_KEY
+from report.sensitivity import cost_latency_figure, leverage_figure
+from report.theme import EVIDENCE_KEY, METRICS_KEY
 from report.training import smoothed, smoothing_window, training_figure
 from trading.decisions import read_decisions
 from trading.tables import read_equity
 
-NAMES = ("equity_curve", "drawdown", "decisions", "training")
-
-
-def simulated(folder: Path, **changes: object) -> Run:
-    run = make_run(folder, **changes)
-    run_program(simulate.main, run.simulate)
-    return run
-
 
 def drawn(run: Run) -> dict[str, Figure]:
-    """The four figures, not written."""
+    """The figures, not written."""
+    evidence = read_json(run.folder / "leverage-2/evidence.json")
     curves = read_equity(run.folder / "leverage-2/equity.csv")
     metrics = read_json(run.folder / "leverage-2/metrics.json")
     decisions = read_decisions(run.folder / "infer/trained/decisions.jsonl")
@@ -46,12 +41,16 @@ def drawn(run: Run) -> dict[str, Figure]:
         "drawdown": drawdown_figure(curves, metrics),
         "decisions": decisions_figure(curves, decisions.decisions, decisions.statuses, metrics),
         "training": training_figure(read_jsonl(run.folder / "train/metrics.jsonl"), metrics),
+        "null_distribution": null_figure(evidence, metrics),
+        "bootstrap_fan": fan_figure(evidence, metrics, curves),
+        "cost_latency": cost_latency_figure(evidence, metrics),
+        "leverage": leverage_figure(evidence, metrics),
     }
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return simulated(tmp_path)
+    return with_evidence(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +69,7 @@ def test_every_figure_of_a_synthetic_market_says_so(run: Run) -> None:
 
 
 def test_no_figure_of_a_real_market_says_synthetic(tmp_path: Path) -> None:
-    for name, figure in drawn(simulated(tmp_path, synthetic=False, source="csv", name="BTC-USD")).items():
+    for name, figure in drawn(with_evidence(tmp_path, synthetic=False, source="csv", name="BTC-USD")).items():
         assert not any("synthetic" in text.lower() for text in texts(figure)), name
         assert any("Market: BTC-USD" in text for text in texts(figure)), name
 
@@ -84,7 +83,7 @@ def test_the_ends_of_the_lines_carry_the_final_values(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["equity_curve", "drawdown"])
 def test_labels_do_not_overlap_and_stay_on_the_page(tmp_path: Path, name: str) -> None:
-    figure = drawn(simulated(tmp_path, model="A model whose name is far too long for a label"))[name]
+    figure = drawn(with_evidence(tmp_path, model="A model whose name is far too long for a label"))[name]
     figure.canvas.draw()
     boxes = [text.get_window_extent() for text in figure.texts]
     for number, box in enumerate(boxes):
@@ -127,7 +126,7 @@ def test_spread_leaves_alone_what_does_not_overlap() -> None:
 
 
 def test_a_wide_range_of_equity_is_logarithmic_and_a_narrow_one_is_not(tmp_path: Path) -> None:
-    run = simulated(tmp_path)
+    run = with_evidence(tmp_path)
     curves = read_equity(run.folder / "leverage-2/equity.csv")
     metrics = read_json(run.folder / "leverage-2/metrics.json")
     assert equity_figure(curves, metrics).axes[0].get_yscale() == "linear"
@@ -166,22 +165,26 @@ def test_windows_fit_the_shortest_runs() -> None:
     assert [smoothing_window(iterations) for iterations in (1, 20, 500)] == [1, 1, 25]
 
 
-def test_one_hour_and_one_iteration_can_be_drawn(tmp_path: Path) -> None:
-    run = make_run(tmp_path, hours=6)
+def test_as_few_hours_as_can_be_tested_and_one_iteration_can_be_drawn(tmp_path: Path) -> None:
+    run = with_evidence(tmp_path, hours=30)
     edit_lines(run.folder / "train/metrics.jsonl", lambda rows: rows[:1])
-    run_program(simulate.main, run.simulate, "--max-invalid-share", "1")
     run_program(plot.main, run.plot)
 
 
 def test_pictures_are_written_as_png_and_svg_and_repeat_to_the_byte(run: Run) -> None:
     run_program(plot.main, run.plot)
     folder = run.folder / "leverage-2"
-    files = [folder / f"{name}.{kind}" for name in NAMES for kind in ("png", "svg")]
+    files = [folder / f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")]
     first = [file.read_bytes() for file in files]
     with Image.open(folder / "equity_curve.png") as image:
         assert image.size == (round(SIZE[0] * DPI), round(SIZE[1] * DPI))
         assert image.info[METRICS_KEY] == sha256(folder / "metrics.json")
         assert "Software" not in image.info
+        assert EVIDENCE_KEY not in image.info
+    for name in FIGURES[4:]:
+        with Image.open(folder / f"{name}.png") as image:
+            assert image.info[METRICS_KEY] == sha256(folder / "metrics.json")
+            assert image.info[EVIDENCE_KEY] == sha256(folder / "evidence.json")
     # In a new process, since a process may remember what it drew.
     command = [sys.executable, plot.__file__, *map(str, run.plot)]
     subprocess.run(command, check=True)
@@ -223,3 +226,15 @@ def test_decisions_of_another_run_are_refused(run: Run) -> None:
 def test_a_training_log_without_a_curve_is_refused(run: Run, change: dict, words: str) -> None:
     edit_lines(run.folder / "train/metrics.jsonl", lambda rows: [rows[0], {**rows[1], **change}])
     assert words in refused(run)
+
+
+@pytest.mark.parametrize("file", ["metrics", "evidence"])
+def test_a_file_without_its_fields_is_refused_by_name(run: Run, file: str) -> None:
+    (run.folder / f"leverage-2/{file}.json").write_text("{}\n")
+    message = refused(run)
+    assert f'{file}.json: no "leverage". Run' in message
+
+
+def test_evidence_of_another_simulation_is_refused(run: Run) -> None:
+    edit_json(run.folder / "leverage-2/evidence.json", inputs={"metrics": "0", "equity": "0"})
+    assert "was computed from another metrics file" in refused(run)

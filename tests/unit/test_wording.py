@@ -6,11 +6,12 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from report import wording
-from report.theme import number, percent, power, short_dollars
+from report import terms, tested, wording
+from report.theme import number, percent, plural, power, short_dollars
+from trading.evidence import verdict
 
 CLAIMS = re.compile(r"alpha|\bedge|skill|outperform|significant|prov(e|es|ed|en)\b|guarantee", re.IGNORECASE)
 
@@ -61,6 +62,27 @@ def test_the_constant_positions_that_beat_it_are_named(trained: float, expected:
     assert wording.against_constants(metrics(trained)) == expected
 
 
+def test_crumbs_of_different_sizes_are_all_nothing() -> None:
+    found = metrics(-0.9999999, -0.99999, -0.999999, final_capital=0.01)
+    assert wording.headline(found).startswith("M (GRPO) lost all of its capital")
+    assert wording.against_constants(found).startswith("It ended level with Always Buy")
+    assert wording.characteristic(found["strategies"][2], found).endswith("; wiped out")
+
+
+def test_a_liquidated_strategy_says_so_first_and_where_it_ended() -> None:
+    found = metrics(-0.9, liquidated="2025-01-04T07:00:00Z")
+    assert wording.headline(found) == (
+        "M (GRPO) was liquidated and ended at \N{MINUS SIGN}90.00% while the market fell 25.40%."
+    )
+    row = found["strategies"][0]
+    assert wording.characteristic(row, found, "Cannot be told from chance (p = 0.40)") == (
+        "Liquidated on 2025-01-04 07:00 UTC; cannot be told from chance (p = 0.40); long 40.0%, short 60.0%; "
+        "10 trades; right in 51.0% of hours"
+    )
+    always = found["strategies"][2] | {"liquidated": "2025-01-04T07:00:00Z"}
+    assert "Liquidated on 2025-01-04 07:00 UTC; long until then in a falling" in wording.characteristic(always, found)
+
+
 @given(trained=st.floats(-0.99, 9), buy=st.floats(-0.99, 9), sell=st.floats(-0.99, 9))
 def test_exactly_the_constants_with_more_capital_are_said_to_beat_it(trained: float, buy: float, sell: float) -> None:
     found = metrics(trained, buy, sell)
@@ -76,20 +98,26 @@ def test_exactly_the_constants_with_more_capital_are_said_to_beat_it(trained: fl
     change=st.floats(-0.9, 5),
     momentum=st.sampled_from([0.0, 0.18]),
     hits=st.sampled_from([None, 0.5, 0.9]),
+    liquidated=st.sampled_from([None, "2025-01-04T07:00:00Z"]),
+    costs=st.sampled_from([0.0, 2.5]),
+    latency=st.sampled_from([0, 1]),
 )
 def test_no_sentence_claims_more_than_the_numbers_bear(
-    trained: float, buy: float, sell: float, change: float, momentum: float, hits: float | None
-) -> None:
-    found = metrics(trained, buy, sell, hit_rate=hits)
+    trained: float, buy: float, sell: float, change: float, momentum: float, hits: float | None,
+    liquidated: str | None, costs: float, latency: int,
+) -> None:  # fmt: skip
+    found = metrics(trained, buy, sell, hit_rate=hits, liquidated=liquidated)
     found["market"]["return"] = change
+    found["terms"] = {"fee_bps": costs, "funding_long_bps": costs, "latency": latency, "hold": "keep"}
     sentences = [
         wording.headline(found),
         wording.against_constants(found),
         wording.against_base(found),
         wording.constant_answer(found),
         wording.invalid_answers(found, 1706),
-        wording.untested(),
-        wording.next_step(),
+        terms.caution(found),
+        terms.in_full(found),
+        terms.short(found),
         wording.market_nature(market(momentum=momentum)),
         *(wording.characteristic(row, found) for row in found["strategies"]),
     ]
@@ -100,10 +128,145 @@ def test_the_control_of_the_claims_finds_the_published_wording() -> None:
     assert CLAIMS.search("High alpha: profitable in a -48% market")
 
 
-def test_what_was_not_tested_is_said() -> None:
-    text = wording.untested()
-    for words in ("differs from chance has not been tested", "one path", "without trading costs"):
-        assert words in text
+# What the tests let it say --------------------------------------------------------------------------------
+
+PROBABILITY = st.floats(1e-5, 1)
+RIVALS = (("always_buy", "constant"), ("always_sell", "constant"), ("momentum", "rule"), ("base", "base"))
+
+
+@st.composite
+def findings(draw: st.DrawFn) -> verdict.Findings:
+    """What a run may find, contradictions included."""
+    alpha = draw(st.none() | st.floats(-0.01, 0.01))
+    return verdict.Findings(
+        label="M (GRPO)",
+        hours=1706,
+        leverage=2.0,
+        total_return=draw(st.floats(-1, 20)),
+        constant=draw(st.sampled_from([None, None, None, "long", "short", "flat"])),
+        null_p=draw(PROBABILITY),
+        null_p_worse=draw(PROBABILITY),
+        percentile=draw(st.floats(0, 1)),
+        draws=10_000,
+        trials=draw(st.integers(1, 40)),
+        alpha=alpha,
+        alpha_interval=None if alpha is None else (alpha - 0.01, alpha + 0.01),
+        alpha_p=None if alpha is None else draw(PROBABILITY),
+        deflated_sharpe=draw(st.none() | st.floats(0, 1)),
+        break_even_bps=draw(st.none() | st.floats(0, 500)),
+        rivals=tuple(
+            verdict.Rival(key, key.replace("_", " "), kind, draw(st.floats(-1, 20)), draw(PROBABILITY))
+            for key, kind in RIVALS
+        ),
+        snooping_p=draw(st.none() | PROBABILITY),
+        truncated=0,
+        unparsable=0,
+        invalid_as="HOLD",
+    )
+
+
+def evidence_of(found: verdict.Findings) -> dict[str, Any]:
+    """The part of evidence.json that sentences are made of."""
+    corrected = verdict.corrected_p_values(found)
+    differences = {
+        rival.key: {"label": rival.label, "p_value": rival.p_value, "p_value_corrected": corrected[rival.key]}
+        for rival in found.rivals
+    }
+    return {
+        "verdict": verdict.verdict(found, verdict.Thresholds()).record(),
+        "tests": {
+            "exposure_matched_null": {"p_value": found.null_p, "p_value_worse": found.null_p_worse},
+            "sharpe": {"settings": {"trials": {"used": found.trials}}},
+            "bootstrap": {"differences": differences},
+        },
+    }
+
+
+@settings(max_examples=400)
+@given(found=findings(), synthetic=st.booleans())
+def test_the_four_words_are_said_only_where_the_verdict_allows_them(found: verdict.Findings, synthetic: bool) -> None:
+    evidence = evidence_of(found)
+    said = [tested.sentence(evidence, key) for key in evidence["verdict"]["sentences"]]
+    said += [tested.phrase(evidence), tested.next_step(evidence, {"synthetic": synthetic})]
+    text = " ".join([*said, *(field for fields in tested.SOURCES.values() for field in fields)])
+    for word, allowed in evidence["verdict"]["words"].items():
+        assert allowed or not re.search(rf"\b{word}", text, re.IGNORECASE)
+
+
+@given(found=findings())
+def test_nothing_is_shown_without_passing_the_comparison_with_chance(found: verdict.Findings) -> None:
+    evidence = evidence_of(found)
+    if any(tested.is_shown(evidence, key) for key in ("chance", *tested.WORD_OF)):
+        assert tested.passed_chance(evidence)
+        assert tested.phrase(evidence).startswith("Better than chance")
+    else:
+        assert "Nothing here supports paper trading" in tested.next_step(evidence, {"synthetic": True})
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"null_p": 0.35, "percentile": 0.65}, "Cannot be told from chance (p = 0.35)"),
+        ({"null_p": 0.02, "trials": 15}, "Cannot be told from chance (p = 0.26 after 15 trials)"),
+        ({"null_p": 0.99, "null_p_worse": 0.01}, "Worse than chance (p = 0.010)"),
+        ({"null_p": 0.01}, "Better than chance (p = 0.010)"),
+        ({"null_p": 0.003, "trials": 15}, "Better than chance (p = 0.044 after 15 trials)"),
+        ({"constant": "short"}, "A constant position"),
+        ({"constant": "flat"}, "Never held a position"),
+        ({"total_return": -1.0}, "Lost everything"),
+    ],
+)
+def test_the_verdict_in_a_few_words_has_its_p_value(changes: dict[str, Any], expected: str) -> None:
+    common = {"label": "M", "hours": 1706, "leverage": 2.0, "total_return": 0.05, "constant": None, "null_p": 0.4}
+    common |= {"null_p_worse": 0.6, "percentile": 0.6, "draws": 10_000, "trials": 1, "deflated_sharpe": 0.5}
+    common |= dict.fromkeys(("alpha", "alpha_interval", "alpha_p", "break_even_bps", "snooping_p"))
+    common |= {"rivals": (), "truncated": 0, "unparsable": 0, "invalid_as": "HOLD"}
+    assert tested.phrase(evidence_of(verdict.Findings(**common | changes))) == expected
+
+
+def test_minus_signs_are_set_as_print_sets_them_and_hyphens_are_not() -> None:
+    text = "X (-100.00%) and Tiny-2 (+1.00%): -0.86 to -1 a block-bootstrap, p = 1e-5"
+    sentences = {"verdict": {"sentences": {"market": text}}}
+    minus = "\N{MINUS SIGN}"
+    expected = f"X ({minus}100.00%) and Tiny-2 (+1.00%): {minus}0.86 to {minus}1 a block-bootstrap, p = 1e-5"
+    assert tested.sentence(sentences, "market") == expected
+    assert tested.sentence(sentences, "skill") == ""
+
+
+# Terms of trade -------------------------------------------------------------------------------------------
+
+
+def test_terms_without_costs_and_latency_are_called_idealised() -> None:
+    assert terms.in_full(metrics(0.1)) == (
+        "leverage 2x restored every hour; idealised execution: no costs, no latency; HOLD is flat"
+    )
+    assert terms.short(metrics(0.1)) == "no trading costs"
+    assert "without trading costs" in terms.caution(metrics(0.1))
+
+
+@given(
+    name=st.sampled_from(["fee_bps", "slippage_bps", "funding_long_bps", "funding_short_bps", "latency"]),
+    value=st.integers(1, 50),
+)
+def test_any_cost_and_any_latency_ends_the_ideal(name: str, value: int) -> None:
+    found = metrics(0.1) | {"terms": {name: value}}
+    for text in (terms.in_full(found), terms.caution(found)):
+        assert "idealised" not in text
+        assert "without trading costs, each order" not in text
+        assert f"{value}" in text
+    assert f"{value}" in terms.short(found)
+
+
+def test_margin_sizing_and_hold_are_said() -> None:
+    found = metrics(0.1) | {"terms": {"sizing": "fixed", "maintenance_margin": 0.02, "hold": "keep"}}
+    assert terms.in_full(found) == (
+        "leverage 2x at entry, the units then held; idealised execution: no costs, no latency; "
+        "liquidation at 2.0% of the notional; HOLD keeps the position"
+    )
+    assert "no costs" in terms.costs(terms.FREE)
+
+
+# The market -----------------------------------------------------------------------------------------------
 
 
 def test_a_planted_signal_is_named_with_its_strengths() -> None:
@@ -151,5 +314,6 @@ def test_numbers_are_written_as_people_write_them() -> None:
         "+49.63%", "\N{MINUS SIGN}47.56%", "0.00%", "0.00%",
     ]  # fmt: skip
     assert [number(v) for v in (0.04, 1000.0, -10.0, 1e-6)] == ["0.04", "1,000", "\N{MINUS SIGN}10", "1e-06"]
+    assert [plural(count, "trade") for count in (0, 1, 1706)] == ["0 trades", "1 trade", "1,706 trades"]
     assert power(4.8e-7).split() == ["5", "x", "10⁻⁷"]
     assert [short_dollars(v) for v in (500, 52_437, 1.5e6)] == ["$500", "$52.44k", "$1.5M"]

@@ -16,13 +16,16 @@ MARKET, SAMPLES = "market/bars.csv", "samples/train.jsonl"
 BASE, WEIGHTS = "model/base", "model/megatron"
 TRAIN, EXPORT = "train/checkpoint.json", "model/trained"
 INFER_TRAINED, INFER_BASE = "infer/trained/decisions.jsonl", "infer/base/decisions.jsonl"
-SIMULATE, PLOT, DECK = (f"leverage-2/{name}" for name in ("equity.csv", "equity_curve.png", "deck.pptx"))
+OF_A_LEVERAGE = ("equity.csv", "evidence.json", "equity_curve.png", "deck.pptx", "tearsheet.html")
+SIMULATE, EVALUATE, PLOT, DECK, TEARSHEET = (f"leverage-2/{name}" for name in OF_A_LEVERAGE)
 STAGES = (
-    MARKET, SAMPLES, BASE, WEIGHTS, TRAIN, EXPORT, INFER_TRAINED, INFER_BASE, SIMULATE, PLOT, DECK,
+    MARKET, SAMPLES, BASE, WEIGHTS, TRAIN, EXPORT, INFER_TRAINED, INFER_BASE,
+    SIMULATE, EVALUATE, PLOT, DECK, TEARSHEET,
 )  # fmt: skip
 
-REPORT = {PLOT, DECK}
-TRADING = {SIMULATE} | REPORT
+REPORT = {PLOT, DECK, TEARSHEET}
+FROM_EVALUATE = {EVALUATE} | REPORT
+TRADING = {SIMULATE} | FROM_EVALUATE
 FROM_TRAIN = {TRAIN, EXPORT, INFER_TRAINED} | TRADING
 FROM_SAMPLES = {SAMPLES, INFER_BASE} | FROM_TRAIN
 FROM_MARKET = {MARKET} | FROM_SAMPLES
@@ -60,6 +63,10 @@ def test_nothing_changed_nothing_runs(finished: Workflow) -> None:
         ("infer.base.seed", 1, {INFER_BASE} | TRADING),
         ("simulate.capital", 50_000, TRADING),
         ("simulate.invalid", "SELL", TRADING),
+        ("simulate.fee_bps", 5, TRADING),
+        ("simulate.maintenance_margin", 0.01, TRADING),
+        ("evaluate.trials", 15, FROM_EVALUATE),
+        ("evaluate.break_even_bps", 2, FROM_EVALUATE),
         ("deck.author", "A. Trader", {DECK}),
         ("device", "cuda", {INFER_BASE} | FROM_TRAIN),
     ],
@@ -90,7 +97,7 @@ def test_another_run_shares_nothing(finished: Workflow) -> None:
     assert stages(finished.planned(configuration)) == set(STAGES)
 
 
-def test_another_leverage_runs_simulate_plot_and_deck_and_leaves_the_rest_untouched(
+def test_another_leverage_runs_simulate_to_deck_and_leaves_the_rest_untouched(
     finished: Workflow,
 ) -> None:
     results = finished.results("minimal")
@@ -105,9 +112,9 @@ def test_another_leverage_runs_simulate_plot_and_deck_and_leaves_the_rest_untouc
     after = state()
     new = set(after) - set(before)
     assert {name: after[name] for name in before} == before
-    assert {f"leverage-3/{name}" for name in ("equity.csv", "equity_curve.png", "deck.pptx")} <= new
+    assert {f"leverage-3/{name}" for name in OF_A_LEVERAGE} <= new
     assert {name.split("/")[0] for name in new} == {"leverage-3", "logs", "benchmarks"}
-    assert "4 of 4 steps (100%) done" in said  # simulate, plot, deck, all
+    assert "6 of 6 steps (100%) done" in said  # simulate, evaluate, plot, deck, tearsheet, all
     both = finished.configuration("both", changed(MINIMAL, "simulate.leverage", [2, 3.0]))
     assert finished.planned(both) == set()
 
@@ -138,8 +145,18 @@ def planned_after_edit(workflow: Workflow) -> set[str]:
 
 
 def test_a_mended_line_in_the_accounting_reruns_simulate_and_what_follows(editable: Workflow) -> None:
-    edit(editable, "trading/accounting.py", "\nSIZINGS = ", "\nMENDED = 1\nSIZINGS = ")
+    edit(editable, "trading/accounting.py", "\nFloats = ", "\nMENDED = 1\nFloats = ")
     assert planned_after_edit(editable) == TRADING
+
+
+def test_a_mended_line_in_a_statistical_test_reruns_evaluate_and_what_follows(editable: Workflow) -> None:
+    edit(editable, "trading/evidence/null.py", "\nFloats = ", "\nMENDED = 1\nFloats = ")
+    assert planned_after_edit(editable) == FROM_EVALUATE
+
+
+def test_a_changed_style_of_the_page_makes_the_page_again(editable: Workflow) -> None:
+    edit(editable, "tearsheet_page/page.css", "{", "{ ")
+    assert planned_after_edit(editable) == {TEARSHEET}
 
 
 def test_edited_comments_and_docstrings_rerun_nothing(editable: Workflow) -> None:

@@ -15,19 +15,23 @@ import pytest
 from project_copy import MINIMAL, PROJECT, Workflow, files
 
 ONCE = {"market", "samples", "base_model", "import_weights", "train", "export_weights"}
-RULES = ONCE | {"infer", "simulate", "plot", "deck"}
+RULES = ONCE | {"infer", "simulate", "evaluate", "plot", "deck", "tearsheet"}
 BTC = PROJECT.parent / "shared" / "data" / "btc_usd_1h.csv"
 
 MODEL = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 ANSWERS = ["decisions.jsonl", "summary.json", "timing.json"]
-FIGURES = ["equity_curve", "drawdown", "decisions", "training"]
+FIGURES = [
+    *["equity_curve", "drawdown", "decisions", "training"],
+    *["null_distribution", "bootstrap_fan", "cost_latency", "leverage"],
+]
 FILES = [
     *["market/bars.csv", "market/summary.json"],
     *["samples/train.jsonl", "samples/validation.jsonl", "samples/test.jsonl"],
     *["model/base/model.json", "model/parity.json", "train/checkpoint.json", "train/metrics.jsonl"],
     *[f"model/{model}/{name}" for model in ("base", "trained") for name in MODEL],
     *[f"infer/{model}/{name}" for model in ("base", "trained") for name in ANSWERS],
-    *[f"leverage-2/{name}" for name in ("equity.csv", "trades.csv", "metrics.json", "deck.pptx")],
+    *[f"leverage-2/{name}" for name in ("equity.csv", "trades.csv", "metrics.json", "evidence.json")],
+    *[f"leverage-2/{name}" for name in ("deck.pptx", "tearsheet.html")],
     *[f"leverage-2/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")],
 ]
 

@@ -64,6 +64,8 @@ class Case:
         Names for sentences.
     variants
         Name to decisions of the other variants that were run on the same bars.
+    look_back
+        Bars before its own that a decision depends on.
     bars_per_year
         For annual figures: of elapsed time, 8760 for hours.
 
@@ -83,6 +85,7 @@ class Case:
     label: str = "The model"
     base_label: str = "the base model"
     variants: dict[str, Floats] = field(default_factory=dict)
+    look_back: int = 0
     bars_per_year: float = 8760.0
 
     def __post_init__(self) -> None:

@@ -57,6 +57,8 @@ def collect(
         "sensitivity": comparisons.sensitivity_record(case),
     }
     findings = findings_of(case, tests, leads, truncated, unparsable, invalid_as)
+    for key, value in corrected_p_values(findings).items():
+        bootstrap["differences"][key]["p_value_corrected"] = value
     decided = verdict(findings, thresholds)
     for name, passed in passes(findings, tests, decided, thresholds).items():
         tests[name]["verdict"] = "not applicable" if passed is None else "passed" if passed else "not passed"

@@ -5,6 +5,9 @@ clusters of them included, but there are only as many as bars. Permutations exch
 equal position within each direction: as many draws as wanted, with the same shares long, short and flat, the same
 holding lengths and the same number of trades, but clusters of short runs are dispersed. The test reports both
 and counts the larger p-value.
+
+A shift to earlier bars by no more than the look-back puts decisions on bars whose outcome they have seen: such a
+trader knows the future, is no draw of chance, and is left out.
 """
 
 from __future__ import annotations
@@ -72,9 +75,13 @@ class Null:
 
 
 def exposure_matched_null(
-    directions: NDArray, statistic: Callable[[Directions], Floats], draws: int, rng: np.random.Generator
+    directions: NDArray,
+    statistic: Callable[[Directions], Floats],
+    draws: int,
+    rng: np.random.Generator,
+    look_back: int = 0,
 ) -> Null:
-    """Compare `directions` with all its circular shifts and with `draws` permutations of its runs.
+    """Compare `directions` with its circular shifts and with `draws` permutations of its runs.
 
     Parameters
     ----------
@@ -86,19 +93,24 @@ def exposure_matched_null(
         Permutations.
     rng
         Source of the permutations.
+    look_back
+        Bars before its own that a decision may depend on: so many shifts are left out, half of them at most.
 
     Raises
     ------
     ValueError
-        If there are fewer than two bars or no draws.
+        If there are fewer than two bars, no draws, or a look-back below 0.
     """
     directions = np.asarray(directions).astype(np.int8)
     if directions.ndim != 1 or directions.size < 2:
         raise ValueError(f"directions must be one row of at least two bars, got shape {directions.shape}")
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
+    if look_back < 0:
+        raise ValueError(f"look_back must be at least 0, got {look_back}")
     observed = float(statistic(directions[np.newaxis])[0])
     shifted = circular_shifts(directions)
+    shifted = shifted[min(look_back, len(shifted) // 2) :]
     shifts = _family(_chunks(shifted), statistic, observed)
     permutations = _family(
         (run_permutations(directions, size, rng) for size in _sizes(draws)),
@@ -120,7 +132,10 @@ def exposure_matched_null(
 
 
 def circular_shifts(directions: Directions) -> Directions:
-    """Every rotation of `directions` but the one that changes nothing, shape (bars - 1, bars); not copied."""
+    """Every rotation of `directions` but the one that changes nothing, shape (bars - 1, bars); not copied.
+
+    Row k holds at each bar the decision of k + 1 bars later.
+    """
     twice = np.concatenate([directions, directions[:-1]])
     return np.lib.stride_tricks.sliding_window_view(twice, directions.size)[1:]
 

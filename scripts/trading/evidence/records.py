@@ -16,7 +16,7 @@ from trading.evidence.null import Null, exposure_matched_null
 Floats = NDArray[np.float64]
 Record = dict[str, Any]
 
-BINS = 60
+BINS = 200
 
 
 def null_record(case: Case) -> Record:
@@ -27,17 +27,20 @@ def null_record(case: Case) -> Record:
         lambda sides: final_value(case.returns, sides, case.leverage, case.execution) - 1,
         settings.permutations,
         settings.generator("exposure_matched_null"),
+        case.look_back,
     )
     tail = 1 - settings.confidence
     return {
         "statistic": found.observed,
         "p_value": found.p_value,
         "interval": np.quantile(found.permutations.values, [tail / 2, 1 - tail / 2]).tolist(),
-        "method": "total return after costs against all circular shifts of the positions and against permutations "
-        "of their runs within each direction; the larger one-sided p-value; the interval is that of the permutations",
+        "method": "total return after costs against circular shifts of the positions, but those to bars that a "
+        "decision has seen, and against permutations of their runs within each direction; the larger one-sided "
+        "p-value; the interval is that of the permutations",
         "settings": {
             "permutations": settings.permutations,
             "shifts": len(found.shifts.values),
+            "look_back": case.look_back,
             "confidence": settings.confidence,
         },
         "seed": settings.seed,

@@ -28,7 +28,7 @@ KINDS = {
     "chance": "cannot be told from chance",
     "chance_after_trials": "cannot be told from chance, given the number of trials",
     "better_than_chance": "better than chance, but not after deflating its Sharpe ratio",
-    "skill": "better than chance by every test",
+    "skill": "better than chance, also after deflating its Sharpe ratio",
 }
 
 

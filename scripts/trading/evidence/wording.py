@@ -85,7 +85,9 @@ def skill(findings: Findings, thresholds: Thresholds, kind: str, words: dict[str
 
 def constants(findings: Findings) -> str:
     """The constant positions that ended with more, by name."""
-    better = [r for r in findings.rivals if r.kind == "constant" and r.total_return > findings.total_return]
+    # To the digits that are shown: the crumbs of two lost accounts are equal.
+    shown = round(findings.total_return, 4)
+    better = [r for r in findings.rivals if r.kind == "constant" and round(r.total_return, 4) > shown]
     better.sort(key=lambda rival: -rival.total_return)
     if not better:
         return "No constant position at this leverage ended with more."

@@ -1,0 +1,295 @@
+"""What the slides after the sixth say: results with intervals, the tests, and what the result is sensitive to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from report import terms, tested, wording
+from report.sources import Fact
+from report.statements import Statements
+from report.theme import number, percent, plural, share, span, times
+from trading.evidence.wording import probability
+
+NOTHING = "n/a"
+DIFFERENCES = "tests.bootstrap.differences"
+
+
+class Findings(Statements):
+    """The statements of slides 7 to 9."""
+
+    @property
+    def tests(self) -> Mapping[str, Any]:
+        """The tests of evidence.json."""
+        return self.evidence["tests"]
+
+    def confidence(self) -> str:
+        """Of all intervals: 95%."""
+        return share(self.tests["bootstrap"]["settings"]["confidence"], 0)
+
+    # Results with intervals ----------------------------------------------------------------------------------
+
+    def interval_header(self) -> list[Fact]:
+        """Titles of the columns."""
+        titles = ["Strategy", "Total return", "Sharpe ratio", "Max drawdown", "The model's lead: ratio of end capitals"]
+        fields = ("tests.bootstrap.settings.confidence",)
+        return [
+            self.found(title, *fields) if number else Fact(title, ())
+            for number, title in enumerate((titles[0], *(f"{t} ({self.confidence()} interval)" for t in titles[1:])))
+        ]
+
+    def intervals(self) -> list[tuple[str, list[Fact]]]:
+        """A strategy's key and its cells: those of metrics.json, then the rules that only evidence.json knows."""
+        rows = [self.simulated(row) for row in self.results["strategies"]]
+        known = {key for key, _ in rows}
+        others = [row for row in self.tests["baselines"]["strategies"] if row["key"] not in known]
+        for row in sorted(others, key=lambda row: -row["total_return"]):
+            at = f"tests.baselines.strategies.{row['key']}"
+            name = self.found(tested.rival_label(row["label"]), f"{at}.label")
+            total = self.found(percent(row["total_return"]), f"{at}.total_return")
+            rows.append((row["key"], [name, total, *[self.found(NOTHING)] * 2, self.lead(row["key"])]))
+        return rows
+
+    def simulated(self, row: wording.Strategy) -> tuple[str, list[Fact]]:
+        """A row of a strategy that was simulated; intervals are the trained model's only."""
+        key, test = row["key"], self.tests["bootstrap"]
+        at, own = f"{self.metrics}: strategies.{key}", key == "trained"
+        sharpe = test["sharpe"]["statistic"] if own else row.get("sharpe")
+        values = (
+            ("total_return", percent(row["total_return"]), span(test["interval"], percent), "interval"),
+            (
+                "sharpe", NOTHING if sharpe is None else decimals(sharpe),
+                span(test["sharpe"]["interval"], decimals), "sharpe",
+            ),
+            (
+                "max_drawdown", percent(row["max_drawdown"], 1),
+                span(test["max_drawdown"]["interval"], tenth), "max_drawdown.interval",
+            ),
+        )  # fmt: skip
+        cells = [self.record.fact(tested.rival_label(row["label"]), [f"{at}.label"])]
+        for name, value, bounds, field in values:
+            sources = [f"{at}.{name}"] if name in row else []
+            if own:
+                value += f" ({bounds})" if bounds else ""
+                sources.append(f"{self.tests_file}: tests.bootstrap.{field}")
+            cells.append(self.record.fact(value, sources if value != NOTHING else []))
+        return key, [*cells, self.found("the model itself") if own else self.lead(key)]
+
+    def lead(self, key: str) -> Fact:
+        """How far the model ended above another strategy, and how likely that is by chance."""
+        row = self.tests["bootstrap"]["differences"].get(key)
+        if row is None:
+            return self.found(NOTHING)
+        bounds = span(row["interval"], multiple)
+        return self.found(
+            f"{multiple(row['statistic'])} ({bounds}), {probability(tested.corrected(self.evidence)[key])}",
+            *(f"{DIFFERENCES}.{key}.{name}" for name in ("statistic", "interval", "p_value")),
+            tested.TRIALS,
+        )
+
+    def reading(self) -> list[Fact]:
+        """How to read the intervals, and what they bear."""
+        settings, trials = self.tests["bootstrap"]["settings"], self.tests["sharpe"]["settings"]["trials"]["used"]
+        how = self.found(
+            f"Intervals: {self.confidence()} of {settings['paths']:,} bootstrap paths, blocks of about "
+            f"{settings['block']:,} hours. They say how uncertain the result is, not whether it is chance.",
+            *(f"tests.bootstrap.settings.{name}" for name in ("confidence", "paths", "block")),
+        )
+        others = len(self.tests["bootstrap"]["differences"])
+        counted = self.found(
+            f"p: that a lead is chance, one-sided, corrected for {plural(trials, 'trial')} and "
+            f"{plural(others, 'comparison')}.",
+            tested.TRIALS, DIFFERENCES,
+        )  # fmt: skip
+        return [how, counted, *self.verdict("outperform", "skill")]
+
+    # Evidence ------------------------------------------------------------------------------------------------
+
+    def test_header(self) -> list[Fact]:
+        """Titles of the columns of the tests."""
+        interval = self.found(f"p and {self.confidence()} interval", "tests.bootstrap.settings.confidence")
+        return [Fact("Test", ()), Fact("Statistic", ()), interval, Fact("Verdict", ())]
+
+    def test_rows(self) -> list[list[Fact]]:
+        """Each test: what, statistic, p-value or interval, verdict."""
+        rows = (
+            self.null_row(), self.market_row(), self.timing_row(), self.bootstrap_row(), self.sharpe_row(),
+            self.reality_row(), self.base_row(), self.random_row(), self.cost_row(), self.leakage_row(),
+        )  # fmt: skip
+        return [row for row in rows if row]
+
+    def row(self, key: str, what: str, statistic: str, spread: str, *fields: str) -> list[Fact]:
+        """The cells of one test, with the fields of it that they are made of."""
+        sources = [f"tests.{key}.{field}" for field in fields]
+        verdict = self.tests[key].get("verdict", NOTHING)
+        if verdict == "not applicable":
+            statistic = spread = ""
+        cells = [self.found(text, *sources) for text in (what, statistic or NOTHING, spread or NOTHING)]
+        return [*cells, self.found(verdict, f"tests.{key}.verdict")]
+
+    def null_row(self) -> list[Fact]:
+        """Exposure-matched chance."""
+        test = self.tests["exposure_matched_null"]
+        settings = test["settings"]
+        what = f"Own positions, other timing: {settings['permutations']:,} permutations, {settings['shifts']:,} shifts"
+        beaten = f"beats {beaten_share(test['percentile'])}"
+        fields = ("settings.permutations", "settings.shifts", "percentile", "p_value")
+        trials = self.tests["sharpe"]["settings"]["trials"]["used"]
+        p_value = probability(test["p_value"])
+        if trials > 1:
+            p_value += f"; {probability(self.evidence['verdict']['p_value_adjusted'])} after {trials:,} trials"
+        name, statistic, spread, verdict = self.row("exposure_matched_null", what, beaten, p_value, *fields)
+        more = [f"{self.tests_file}: {field}" for field in ("verdict.p_value_adjusted", tested.TRIALS)]
+        return [name, statistic, Fact(spread.text, (*spread.sources, *more)), verdict]
+
+    def market_row(self) -> list[Fact]:
+        """The regression on the market."""
+        test = self.tests["regression"]
+        beta = (test.get("beta") or {}).get("estimate")
+        statistic = "" if test["statistic"] is None else f"{points(test['statistic'])} bp an hour"
+        if beta is not None:
+            statistic += f", beta {decimals(beta)}"
+        spread = p_and_span(test, points)
+        return self.row("regression", "Return beyond the market's (regression)", statistic, spread, *TEST, "beta")
+
+    def timing_row(self) -> list[Fact]:
+        """Henriksson and Merton's term."""
+        test = self.tests["timing"]
+        statistic = "" if test["statistic"] is None else decimals(test["statistic"])
+        return self.row("timing", "Timing term (Henriksson-Merton)", statistic, p_and_span(test, decimals), *TEST)
+
+    def bootstrap_row(self) -> list[Fact]:
+        """Whether the total return is above 0."""
+        test = self.tests["bootstrap"]
+        statistic, spread = percent(test["statistic"], 1), p_and_span(test, tenth)
+        return self.row("bootstrap", "Total return above 0 (block bootstrap)", statistic, spread, *TEST)
+
+    def sharpe_row(self) -> list[Fact]:
+        """The deflated Sharpe ratio."""
+        test = self.tests["sharpe"]
+        what = f"Sharpe ratio, deflated for {plural(test['settings']['trials']['used'], 'trial')}"
+        statistic = "" if test["statistic"] is None else decimals(test["statistic"])
+        if test["deflated"] is not None:
+            statistic += f"; deflated {test['deflated']:.3f}"
+        spread = span(test["interval"], decimals)
+        return self.row("sharpe", what, statistic, spread, "settings.trials.used", "statistic", "deflated", "interval")
+
+    def reality_row(self) -> list[Fact]:
+        """The test over all variants; one variant needs none."""
+        test = self.tests["reality_check"]
+        variants = test["settings"]["variants"]
+        what = f"Reality check over {plural(variants, 'variant')} (Hansen)"
+        statistic = "" if test["statistic"] is None else f"{points(test['statistic'])} bp an hour"
+        spread = "" if test["p_value"] is None else probability(test["p_value"])
+        return self.row("reality_check", what, statistic, spread, "settings.variants", "statistic", "p_value")
+
+    def base_row(self) -> list[Fact]:
+        """Trained against base."""
+        test = self.tests["base"]
+        p_value = tested.corrected(self.evidence)["base"]
+        spread = ", ".join(part for part in (probability(p_value), span(test["interval"], multiple)) if part)
+        return self.row("base", "End capital over the base model's", multiple(test["statistic"]), spread, *TEST)
+
+    def random_row(self) -> list[Fact]:
+        """Random sides with the model's exposure."""
+        test = self.tests["baselines"]
+        what = f"{test['settings']['draws']:,} random traders of its exposure"
+        statistic = f"their median {percent(test['random_median'], 1)}"
+        spread = p_and_span(test, tenth)
+        return self.row("baselines", what, statistic, spread, "settings.draws", "random_median", "p_value", "interval")
+
+    def cost_row(self) -> list[Fact]:
+        """The break-even cost."""
+        test = self.tests["sensitivity"]
+        at = test["break_even_bps"]
+        most = number(test["settings"]["most_bps"])
+        statistic = f"above {most} bp a side" if at is None else f"{at:.2f} bp a side"
+        asked = f"{number(self.evidence['thresholds']['break_even_bps']['value'])} bp asked for"
+        what, statistic_cell, spread, verdict = self.row(
+            "sensitivity", "Break-even trading cost", statistic, asked, "break_even_bps", "settings.most_bps"
+        )
+        return [what, statistic_cell, self.found(spread.text, "thresholds.break_even_bps.value"), verdict]
+
+    def leakage_row(self) -> list[Fact]:
+        """Free bars between the splits."""
+        test = self.tests.get("leakage")
+        if not test:
+            return []
+        statistic = "" if test.get("statistic") is None else f"no bar shared, {test['statistic']:,} to spare"
+        return self.row("leakage", "Gap between training and test hours", statistic, "", "statistic")
+
+    def verdicts(self) -> list[Fact]:
+        """The verdict in its own sentences."""
+        return self.verdict("chance", "market", "trials")
+
+    # Sensitivity ---------------------------------------------------------------------------------------------
+
+    def sensitivity(self) -> list[Fact]:
+        """Break-even, a later fill, liquidation, terms."""
+        in_full = terms.in_full(self.results)
+        terms_said = self.said(f"The run's own terms: {in_full}.", "leverage", *self.terms_fields())
+        return [*self.verdict("costs"), *self.later(), self.liquidation(), terms_said]
+
+    def later(self) -> list[Fact]:
+        """What the same decisions return if each is filled an hour later, where that was computed."""
+        surface, own = self.tests["sensitivity"]["surface"], terms.terms_of(self.results)
+        cost, latency = terms.side_cost(own), own["latency"] + 1
+        if cost not in surface["cost_bps"] or latency not in surface["latency"]:
+            return []
+        value = surface["total_return"][surface["latency"].index(latency)][surface["cost_bps"].index(cost)]
+        return [
+            self.found(
+                f"Filled one hour later at the same costs, the same decisions return {percent(value)}.",
+                "tests.sensitivity.surface",
+            )
+        ]
+
+    def liquidation(self) -> Fact:
+        """The leverage at which nothing is left."""
+        test = self.tests["sensitivity"]
+        at, most = test["liquidation_leverage"], times(test["settings"]["most_leverage"])
+        text = f"up to {most}, the most that was tried, it is never liquidated" if at is None else (
+            f"from {at:.3g}x on it is liquidated on these hours"
+        )  # fmt: skip
+        fields = ("liquidation_leverage", "settings.most_leverage")
+        return self.found(f"Leverage: {text}.", *(f"tests.sensitivity.{field}" for field in fields))
+
+
+TEST = ("statistic", "p_value", "interval")
+
+
+def p_and_span(test: Mapping[str, Any], form: Any) -> str:
+    """p = 0.009, 0.15 to 1.58; what is not defined is left out, and all of it where there is no statistic."""
+    if test["statistic"] is None:
+        return ""
+    p_value = "" if test["p_value"] is None else probability(test["p_value"])
+    return ", ".join(part for part in (p_value, span(test["interval"], form)) if part)
+
+
+def beaten_share(percentile: float) -> str:
+    """Share of the draws that did worse, not rounded up to all of them."""
+    return "more than 99.9%" if 0.999 < percentile < 1 else share(percentile, 0 if percentile in (0, 1) else 1)
+
+
+def decimals(value: float) -> str:
+    """Two digits behind the point; a true minus."""
+    return f"{value:,.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def points(value: float) -> str:
+    """A fraction in basis points with its sign."""
+    return f"{1e4 * value:+,.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def tenth(value: float) -> str:
+    """A return to a tenth of a per cent."""
+    return percent(value, 1)
+
+
+def multiple(value: float) -> str:
+    """A ratio of end capitals: 1.19x, 55.1x; what is beyond all measure only as that."""
+    if value < 0.001:
+        return "<0.001x"
+    if value >= 1e6:
+        return ">1,000,000x"
+    return f"{value:.3g}x" if value < 1000 else f"{value:,.0f}x"

@@ -1,0 +1,73 @@
+"""What the slides' statements are made with: a run's files, and facts that name their fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from report import tested, wording
+from report.sources import Fact, Record
+from report.theme import times
+
+MARKET, MANIFEST, PARITY = "market/summary.json", "train/checkpoint.json", "model/parity.json"
+TRAINED, BASE = "infer/trained/summary.json", "infer/base/summary.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a two-column table."""
+
+    label: str
+    fact: Fact
+
+
+class Statements:
+    """Statements about a run.
+
+    Parameters
+    ----------
+    record
+        The run's files under their names in the results folder.
+    metrics, evidence
+        Names of metrics.json and evidence.json among them.
+    """
+
+    def __init__(self, record: Record, metrics: str, evidence: str) -> None:
+        self.record = record
+        self.metrics, self.tests_file = metrics, evidence
+        self.market = record.files[MARKET]
+        self.results = record.files[metrics]
+        self.evidence = record.files[evidence]
+        self.model: str = record.get(TRAINED, "model")
+        self.leverage = times(record.get(metrics, "leverage"))
+        record.fact("")  # what a sentence reads itself is its source, not what was read to begin with
+
+    def said(self, text: str, *fields: str) -> Fact:
+        """A sentence with the fields of metrics.json that it follows from."""
+        return self.record.fact(text, [f"{self.metrics}: {field}" for field in fields])
+
+    def found(self, text: str, *fields: str) -> Fact:
+        """A sentence with the fields of evidence.json that it follows from."""
+        return self.record.fact(text, [f"{self.tests_file}: {field}" for field in fields])
+
+    def verdict(self, *keys: str) -> list[Fact]:
+        """The verdict's sentences of these keys, as far as there are any."""
+        texts = ((key, tested.sentence(self.evidence, key)) for key in keys)
+        return [self.found(text, *tested.SOURCES[key]) for key, text in texts if text]
+
+    def terms_fields(self) -> list[str]:
+        """Where the terms of trade stand in metrics.json, of which older ones have the sizing only."""
+        return ["terms" if "terms" in self.results else "sizing"]
+
+    def nature(self) -> Fact:
+        """What kind of market this is."""
+        fields = ("synthetic", "name", "source", *(f"parameters.{key}" for key in wording.SIGNAL.values()))
+        kept = [field for field in fields if self.market["synthetic"] or not field.startswith("parameters")]
+        return Fact(wording.market_nature(self.market), tuple(f"{MARKET}: {field}" for field in kept))
+
+    def device(self) -> str:
+        """Where inference ran."""
+        return {"cpu": "a CPU", "cuda": "a GPU"}.get(device := self.record.get(TRAINED, "device"), device)
+
+    def agreement(self) -> str:
+        """How well both implementations agree on the converted weights."""
+        return wording.agreement(*(self.record.get(PARITY, f"logits.{n}") for n in ("relative_difference", "tokens")))
