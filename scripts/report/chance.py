@@ -66,7 +66,7 @@ def null_figure(evidence: Mapping[str, Any], metrics: Mapping[str, Any]) -> Figu
     growth.return_axis(axes.xaxis, low, high, most=8)
     axes.set_xlabel(f"Total return, logarithmic{beyond(edges, histogram, low, high)}")
     axes.set_ylabel("Share of the draws")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.locator_params(axis="y", nbins=5)
     axes.set_ylim(0, 1.08 * axes.dataLim.y1)
     if constant:

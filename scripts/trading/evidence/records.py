@@ -16,7 +16,7 @@ from trading.evidence.null import Null, exposure_matched_null
 Floats = NDArray[np.float64]
 Record = dict[str, Any]
 
-BINS = 200
+BINS = 120
 
 
 def null_record(case: Case) -> Record:
