@@ -10,6 +10,7 @@ rule evaluate:
         train_samples="<results>/samples/train.jsonl",
         validation_samples="<results>/samples/validation.jsonl",
         test_samples="<results>/samples/test.jsonl",
+        probe=["<results>/infer/probe.json"] if config["probe"]["enabled"] else [],
         variants=[variant.partition("=")[2] for variant in config["evaluate"]["variants"]],
     output:
         evidence="<results>/leverage-{leverage}/evidence.json",
@@ -27,6 +28,7 @@ rule evaluate:
         flags=flags(without(config["evaluate"], "variants")),
         variants=" ".join(map(quote, config["evaluate"]["variants"])),
         prompt=config["samples"]["prompt"],
+        probe=lambda wildcards, input: f"--probe {input.probe}" if input.probe else "",
         code=code("evaluate"),
     message:
         "Testing what was earned at leverage {wildcards.leverage}"
@@ -35,5 +37,5 @@ rule evaluate:
         " --leverage {wildcards.leverage} --bars {input.bars} --market {input.market}"
         " --equity {input.equity} --metrics {input.metrics} --trained {input.trained} --base {input.base}"
         " --train-samples {input.train_samples} --validation-samples {input.validation_samples}"
-        " --test-samples {input.test_samples} --prompt {params.prompt} --ledger results/ledger"
+        " --test-samples {input.test_samples} --prompt {params.prompt} {params.probe} --ledger results/ledger"
         " --output {output.evidence} 2>&1 | tee {log}"

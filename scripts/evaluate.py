@@ -161,6 +161,7 @@ def check_leakage(times: list[str], trained: Decisions, args: argparse.Namespace
     probe = read_json(args.probe) if args.probe else None
     if probe:
         check_input(probe, args.probe, "samples", args.test_samples)
+        check_input(probe, args.probe, "decisions", args.trained)
     try:
         return leakage_record(times, splits, LOOK_BACK[args.prompt], probe and probe_summary(probe))
     except ValueError as error:

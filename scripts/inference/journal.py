@@ -16,7 +16,9 @@ from common.lease import lease
 from inference.questions import Question
 
 # Raise it when the same settings come to mean other answers; journals of before are then left alone.
-MEANING = 1
+MEANING = 2
+# Answers after which the system is asked to have them on the disk: a kill loses none, a power cut so many.
+SYNC_EVERY = 64
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,27 @@ class Answer:
     logprob: float
 
 
-def settings_of(
-    questions: Sequence[Question], model_sha256: str, samples_sha256: str, settings: Mapping[str, Any]
-) -> dict[str, Any]:
+def settings_of(questions: Sequence[Question], model_sha256: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that determines the answers.
 
-    Batch size, threads and time limits are left out: they change the speed only. The token ids are in,
-    because another version of transformers may read the same tokenizer and template in another way.
+    Batch size, threads and time limits are left out: they change the speed only. Of the samples it is their
+    order, names and token ids, because another version of transformers may read the same tokenizer and template
+    in another way, and a price that no prompt shows changes nothing.
+
+    Parameters
+    ----------
+    questions
+        What is asked, in order.
+    model_sha256
+        Of the model's files that take part (`inference.model.answering_sha256`).
+    settings
+        How it is asked: sampling, device, versions.
     """
-    ids = json.dumps([question.prompt_ids for question in questions]).encode()
+    asked = json.dumps([[question.number, question.id, question.prompt_ids] for question in questions]).encode()
     return {
         "meaning": MEANING,
         "model": model_sha256,
-        "samples": samples_sha256,
-        "prompts": hashlib.sha256(ids).hexdigest(),
+        "questions": hashlib.sha256(asked).hexdigest(),
         **settings,
     }
 
@@ -72,26 +81,23 @@ class Answers:
         row = self._rows[question.id]
         return Answer(row["output_ids"], row["finish_reason"], row["logprob"])
 
-    def missing(self, questions: Sequence[Question], batch: int) -> Iterator[list[Question]]:
-        """Questions without an answer, in batches that are cut by running number.
+    def missing(self, questions: Sequence[Question], batch: int) -> Iterator[Sequence[Question]]:
+        """Questions without an answer, in order, in batches."""
+        todo = [question for question in questions if question.id not in self._rows]
+        for start in range(0, len(todo), batch):
+            yield todo[start : start + batch]
 
-        A batch so holds the same samples whether or not an earlier run was killed, and its sums are the same
-        to the last bit.
-        """
-        for start in range(0, len(questions), batch):
-            todo = [q for q in questions[start : start + batch] if q.id not in self._rows]
-            if todo:
-                yield todo
-
-    def add(self, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
-        """Write the answers of one batch, and make sure that they stay."""
-        rows = [{"id": q.id, **asdict(a)} for q, a in zip(questions, answers, strict=True)]
-        self._journal.append(rows)
-        self._journal.sync()
-        self._rows.update((row["id"], row) for row in rows)
+    def add(self, question: Question, answer: Answer) -> None:
+        """Write one answer, at once: from here on a kill does not lose it."""
+        row = {"id": question.id, **asdict(answer)}
+        self._journal.append([row])
+        self._rows[question.id] = row
+        if len(self._rows) % SYNC_EVERY == 0:
+            self._journal.sync()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, with all of it on the disk."""
+        self._journal.sync()
         self._journal.close()
 
 

@@ -83,7 +83,12 @@ def _problem(row: dict[str, Any]) -> str | None:
 
 
 def ask(
-    samples: Sequence[dict[str, Any]], path: Path, tokenizer: PreTrainedTokenizerBase, model: Model, room: int
+    samples: Sequence[dict[str, Any]],
+    path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    model: Model,
+    room: int,
+    numbers: Sequence[int] | None = None,
 ) -> list[Question]:
     """Apply the chat template to each sample and tokenize it.
 
@@ -93,6 +98,8 @@ def ask(
         Rows of the samples file, and the file for messages.
     room
         Tokens that an answer may take; prompt and answer have to fit the model's context together.
+    numbers
+        Running number of each row in the file, where they are not all of them.
 
     Raises
     ------
@@ -100,7 +107,7 @@ def ask(
         Names the sample that does not fit, or that the template or the vocabulary cannot take.
     """
     questions = []
-    for number, row in enumerate(samples):
+    for number, row in zip(range(len(samples)) if numbers is None else numbers, samples, strict=True):
         where = f"{path}, line {number + 1}"
         try:
             text = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ from common.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-# SGLang keeps seeds as 32-bit integers.
-SEEDS = 2**31
+# SGLang keeps seeds as signed 32-bit integers.
+SEED_BITS = 31
 # Rows whose noise is worked out at once: bounds the memory for a vocabulary of 150,000.
 ROWS = 16
 LOW = 0xFFFFFFFF
@@ -33,7 +34,7 @@ class Sampling:
         """Whether each token is the likeliest one."""
         return self.temperature == 0
 
-    def check(self, samples: int) -> None:
+    def check(self) -> None:
         """Refuse settings that make no sense.
 
         Raises
@@ -51,12 +52,19 @@ class Sampling:
             raise InputError(f"--top-k {self.top_k}: give at least 1, or leave it out for all tokens.")
         if not self.greedy and self.seed is None:
             raise InputError("--seed is missing: sampling (temperature above 0) is repeatable with a seed only.")
-        if self.seed is not None and not 0 <= self.seed <= SEEDS - samples:
-            raise InputError(f"--seed {self.seed}: give 0 to {SEEDS - samples} (one is added for each sample).")
+        if self.seed is not None and self.seed < 0:
+            raise InputError(f"--seed {self.seed}: give 0 or more.")
 
     def seed_of(self, number: int) -> int | None:
-        """Seed of the sample with this running number; greedy needs none."""
-        return None if self.greedy or self.seed is None else self.seed + number
+        """Seed of the sample with this running number; greedy needs none.
+
+        The first 31 bits of the SHA-256 of both numbers: with a plain sum, two runs with neighbouring seeds
+        would draw with the same noise, one sample later.
+        """
+        if self.greedy or self.seed is None:
+            return None
+        mixed = hashlib.sha256(f"{self.seed} {number}".encode()).digest()
+        return int.from_bytes(mixed[:4]) >> (32 - SEED_BITS)
 
     def meaning(self) -> dict[str, Any]:
         """The settings that determine the answers: greedily, a seed or a top-p changes nothing."""

@@ -115,6 +115,7 @@ class Findings(Statements):
         rows = (
             self.null_row(), self.market_row(), self.timing_row(), self.bootstrap_row(), self.sharpe_row(),
             self.reality_row(), self.base_row(), self.random_row(), self.cost_row(), self.leakage_row(),
+            self.probe_row(),
         )  # fmt: skip
         return [row for row in rows if row]
 
@@ -217,6 +218,21 @@ class Findings(Statements):
             return []
         statistic = "" if test.get("statistic") is None else f"no bar shared, {test['statistic']:,} to spare"
         return self.row("leakage", "Gap between training and test hours", statistic, "", "statistic")
+
+    def probe_row(self) -> list[Fact]:
+        """Answers that changed with dates, name and price level, where the probe ran."""
+        probe = (self.tests.get("leakage") or {}).get("probe")
+        if not probe:
+            return []
+        found = probe["changes"]["all"]
+        counts = f"{found['decisions_changed']} of {probe['hours']} answers changed"
+        differ = f"{plural(found['prompts_changed'], 'prompt')} held any of them"
+        return [
+            self.found("Asked again, dates and prices changed", "tests.leakage.probe"),
+            self.found(counts, "tests.leakage.probe.changes.all.decisions_changed", "tests.leakage.probe.hours"),
+            self.found(differ, "tests.leakage.probe.changes.all.prompts_changed"),
+            self.found("reported", "tests.leakage.verdict"),
+        ]
 
     def verdicts(self) -> list[Fact]:
         """The verdict in its own sentences."""

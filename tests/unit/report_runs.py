@@ -16,7 +16,7 @@ from report_inputs import PICTURES, Run, edit_json, edit_lines, make_run, run_pr
 import deck
 import evaluate
 import simulate
-from common.files import read_json, sha256
+from common.files import read_json, sha256, write_json
 from report.theme import EVIDENCE_KEY, METRICS_KEY
 
 LONG = "Qwen3-4B-Thinking-2507-with-a-name-that-goes-on-and-on"
@@ -28,7 +28,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "strong": {"hours": 300, "hits": 0.8},
     "chance": {"hours": 300, "hits": 0.5, "signal": (0.0, 0.0, 0.0)},
     "real": {"synthetic": False, "source": "csv", "name": "BTC-USD, hourly closes of late 2025"},
-    "costly": {"hits": 0.45, "terms": TERMS, "synthetic": False, "source": "csv", "name": "BTC-USD"},
+    "costly": {"hits": 0.45, "probe": True, "terms": TERMS, "synthetic": False, "source": "csv", "name": "BTC-USD"},
     "constant": {"answer": "SELL"},
     "no position": {"answer": "HOLD"},
     "wiped out": {"leverage": 150, "hits": 0.2},
@@ -42,15 +42,32 @@ VERDICTS = {
 
 def with_evidence(folder: Path, **changes: Any) -> Run:
     """A run up to its evidence."""
-    answer, leverage, terms = (changes.pop(name, None) for name in ("answer", "leverage", "terms"))
+    answer, leverage, terms, probe = (changes.pop(name, None) for name in ("answer", "leverage", "terms", "probe"))
     run = make_run(folder, **changes)
     if answer:
         answer_always(run, answer)
     at = ("--leverage", leverage or 2)
     costs = [part for name, value in (terms or {}).items() for part in (f"--{name}", value)]
     run_program(simulate.main, run.simulate, *at, "--max-invalid-share", 1, *costs)
-    run_program(evaluate.main, run.evaluate, *at)
+    run_program(evaluate.main, run.evaluate, *at, *(["--probe", write_probe(run)] if probe else []))
     return run
+
+
+def write_probe(run: Run) -> Path:
+    """infer/probe.json of a model that knows the period by its dates."""
+    path, folder = run.folder / "infer/probe.json", run.folder
+    found = {"prompts_changed": 40, "decisions_changed": 13, "share": 0.325, "interval": [0.2, 0.48]}
+    inputs = {"samples": folder / "samples/test.jsonl", "decisions": folder / "infer/trained/decisions.jsonl"}
+    probe = {
+        "hours": 40,
+        "confidence": 0.95,
+        "control": {"asked_again": 40, "decisions_changed": 0},
+        "changes": dict.fromkeys(("dates", "name", "price", "all"), found),
+        "reading": "13 of 40 decisions changed.",
+        "inputs": {role: sha256(file) for role, file in inputs.items()},
+    }
+    write_json(path, probe)
+    return path
 
 
 def answer_always(run: Run, word: str) -> None:

@@ -308,7 +308,7 @@ def test_settings_of_a_source_that_is_not_used_give_no_flags() -> None:
 
 # What is said once and several programs need to know.
 FROM_OTHER_SECTIONS = {"samples": {"--gaps"}, "train": {"--device"}}
-SCRIPTS = ["market", "samples", "base_model", "train", "infer", "simulate", "plot", "deck"]
+SCRIPTS = ["market", "samples", "base_model", "train", "infer", "simulate", "evaluate", "plot", "deck"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -227,3 +227,11 @@ def test_a_sharpe_ratio_of_the_metrics_is_shown_where_there_is_one(tmp_path: Pat
     assert found["Tiny-Qwen3 (base)"] == "\N{MINUS SIGN}1.23"
     assert found["Always Buy"] == "n/a"
     assert len(slides.slides) == 9
+
+
+def test_what_the_leakage_probe_found_stands_beside_the_tests_where_it_ran(decks: Shelf) -> None:
+    row = table(decks["costly"][1].slides[7])[-1]
+    assert row == [
+        "Asked again, dates and prices changed", "13 of 40 answers changed", "40 prompts held any of them", "reported",
+    ]  # fmt: skip
+    assert "Asked again" not in everything(decks["planted"][1])

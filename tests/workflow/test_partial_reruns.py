@@ -61,6 +61,7 @@ def test_nothing_changed_nothing_runs(finished: Workflow) -> None:
         ("infer.max_new_tokens", 33, {INFER_TRAINED, INFER_BASE} | TRADING),
         ("infer.trained.temperature", 1, {INFER_TRAINED} | TRADING),
         ("infer.base.seed", 1, {INFER_BASE} | TRADING),
+        ("probe.enabled", True, FROM_EVALUATE),
         ("simulate.capital", 50_000, TRADING),
         ("simulate.invalid", "SELL", TRADING),
         ("simulate.fee_bps", 5, TRADING),

@@ -1,0 +1,141 @@
+"""The model folder that is asked: what is read of it, what is refused, which of its files the answers depend on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.tiny_model import write_tiny_model
+
+from common.errors import InputError
+from common.files import sha256
+from inference.model import answering_sha256, read_model
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def own(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the folder, to spoil."""
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
+def change_config(folder: Path, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **values}))
+
+
+def test_a_whole_folder_is_read(folder: Path) -> None:
+    model = read_model(folder)
+    assert (model.name, model.vocabulary, model.context) == ("tiny", 304, 256)
+    assert model.cache_bytes_per_token == 2 * 4 * 2 * 2 * 16  # key and value, float32, layers, heads, head size
+    assert model.stop_ids == {2}
+
+
+def test_the_name_comes_from_the_model_card_where_there_is_one(own: Path) -> None:
+    (own / "model.json").write_text('{"name": "Tiny Qwen3"}')
+    assert read_model(own).name == "Tiny Qwen3"
+
+
+def test_generation_settings_add_stop_tokens(own: Path) -> None:
+    (own / "generation_config.json").write_text('{"eos_token_id": [0, 2]}')
+    assert read_model(own).stop_ids == {0, 2}
+
+
+def drop_tensor(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.self_attn.q_norm.weight"]
+    save_file(tensors, folder / "model.safetensors")
+
+
+def cut(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: change_config(f, architectures=["LlamaForCausalLM"]), "only Qwen3ForCausalLM"),
+        (lambda f: change_config(f, architectures=["Qwen3MoeForCausalLM"]), "only Qwen3ForCausalLM"),
+        (lambda f: change_config(f, vocab_size="many"), "vocab_size is many"),
+        (lambda f: change_config(f, intermediate_size=96), r"gate_proj.weight has shape \[128, 64\]"),
+        (lambda f: change_config(f, num_key_value_heads=1), "k_proj.weight has shape"),
+        (lambda f: change_config(f, vocab_size=320), "embed_tokens.weight has shape"),
+        (lambda f: change_config(f, num_hidden_layers=3), "layers.2.input_layernorm.weight is missing"),
+        (lambda f: change_config(f, tie_word_embeddings=False), "lm_head.weight is missing"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json: not JSON"),
+        (lambda f: (f / "config.json").unlink(), "config.json: no such file"),
+        (lambda f: (f / "tokenizer.json").unlink(), "no tokenizer.json"),
+        (lambda f: (f / WEIGHTS).unlink(), "model.safetensors: no such file"),
+        (cut, "but its header says"),
+        (drop_tensor, "model.layers.1.self_attn.q_norm.weight is missing"),
+        (lambda f: (f / WEIGHTS).write_bytes(b""), "not a safetensors file"),
+        (lambda f: (f / WEIGHTS).write_bytes(b"\xff" * 64), "not a safetensors file"),
+        (
+            lambda f: (f / WEIGHTS).write_bytes(b"\x02" + bytes(7) + b"[]"),
+            "not a safetensors file",
+        ),
+        (
+            lambda f: (f / INDEX).write_text('{"weight_map": {"a": "b.safetensors"}}'),
+            "b.safetensors: no such file",
+        ),
+        (lambda f: (f / INDEX).write_text("{}"), "no weight_map"),
+    ],
+)
+def test_a_spoiled_folder_is_refused_in_one_line(own: Path, spoil: Callable[[Path], Any], message: str) -> None:
+    spoil(own)
+    with pytest.raises(InputError, match=message) as caught:
+        read_model(own)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        read_model(tmp_path / "nowhere")
+
+
+# --- what the answers depend on
+
+
+@pytest.mark.parametrize("name", ["model.json", "README.md", "LICENSE", ".snakemake_timestamp"])
+def test_records_and_texts_for_people_are_no_part_of_the_answers(own: Path, name: str) -> None:
+    before, whole = answering_sha256(own), sha256(own)
+    (own / name).write_text('{"name": "Tiny", "parameters": {"keep": 2}}')
+    one = answering_sha256(own)
+    (own / name).write_text('{"name": "Tiny", "parameters": {"keep": 3}}')
+    assert before == one == answering_sha256(own)
+    assert whole != sha256(own)  # the control: the folder itself is another one
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+        *("special_tokens_map.json", "chat_template.jinja", "merges.txt", "more/template.jinja"),
+    ],
+)
+def test_any_other_file_counts(own: Path, name: str) -> None:
+    before = answering_sha256(own)
+    (own / name).parent.mkdir(exist_ok=True)
+    with open(own / name, "ab") as handle:
+        handle.write(b" ")
+    assert answering_sha256(own) != before
+
+
+def test_a_renamed_file_counts(own: Path) -> None:
+    before = answering_sha256(own)
+    (own / "chat_template.jinja").rename(own / "chat_template.old")
+    assert answering_sha256(own) != before
