@@ -39,7 +39,7 @@ def test_three_files_and_a_line_about_them(bars: Path) -> None:
     assert done.stdout.startswith("samples: train 248 (")
     rows = {name: read_jsonl(bars.parents[1] / f"{name}.jsonl") for name in SPLITS}
     assert {name: len(found) for name, found in rows.items()} == {"train": 248, "validation": 50, "test": 107}
-    assert "2024-01-" in rows["test"][0]["prompt"][0]["content"]
+    assert "2025-01-" in rows["test"][0]["prompt"][0]["content"]
 
 
 def test_no_validation_leaves_an_empty_file(bars: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from project_copy import MINIMAL, PROJECT, Workflow, files
 
 ONCE = {"market", "samples", "base_model", "import_weights", "train", "export_weights"}
-RULES = ONCE | {"infer", "simulate", "evaluate", "plot", "deck", "tearsheet"}
+OF_A_LEVERAGE = {"simulate", "evaluate", "plot", "deck", "tearsheet"}
+RULES = ONCE | {"infer"} | OF_A_LEVERAGE
 BTC = PROJECT.parent / "shared" / "data" / "btc_usd_1h.csv"
 
 MODEL = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
@@ -87,10 +88,11 @@ def test_the_minimal_run_makes_every_file_a_log_and_a_benchmark(minimal: tuple[W
     workflow, said = minimal
     results = workflow.results("minimal")
     files(results, FILES)
-    jobs = ONCE | {"infer-trained", "infer-base", "simulate-2", "plot-2", "deck-2"}
+    jobs = ONCE | {"infer-trained", "infer-base", *(f"{rule}-2" for rule in OF_A_LEVERAGE)}
     for folder in ("logs", "benchmarks"):  # another test adds a leverage of 3
         assert {path.stem for path in (results / folder).iterdir() if not path.stem.endswith("-3")} == jobs
     assert "Slides: results/minimal/leverage-2/deck.pptx" in said
+    assert "Page: results/minimal/leverage-2/tearsheet.html" in said
     assert list(workflow.folder.rglob("*.partial*")) == []
 
 
@@ -126,7 +128,7 @@ def test_progress_is_in_the_terminal_and_in_the_log(minimal: tuple[Workflow, str
 def test_results_do_not_name_the_machine(minimal: tuple[Workflow, str]) -> None:
     workflow, _ = minimal
     results = workflow.results("minimal")
-    texts = [p for p in results.rglob("*") if p.suffix in (".json", ".jsonl", ".csv", ".svg")]
+    texts = [p for p in results.rglob("*") if p.suffix in (".json", ".jsonl", ".csv", ".svg", ".html")]
     assert [str(path) for path in texts if str(workflow.folder) in path.read_text()] == []
 
 
