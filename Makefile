@@ -13,7 +13,7 @@ READY := .venv/ready-$(shell cat $(ENVS) | sha256sum | cut -c1-16)
 NODEPS := $(wildcard envs/*-nodeps.txt)
 PACKAGES := $(filter-out envs/constraints.txt %-cuda.txt $(NODEPS),$(ENVS))
 
-.PHONY: help deck test test-long test-gpu lint clean
+.PHONY: help deck containers test test-cluster test-long test-gpu lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ help: ## list the targets
 deck: $(READY) ## results/<run>/leverage-<L>/deck.pptx: the demo from market bars to slides, about 5 minutes
 	@$(if $(CONFIG),test -f $(CONFIG) || { echo "CONFIG=$(CONFIG): no such file." >&2; exit 1; })
 	@$(BIN)/snakemake --cores all $(if $(CONFIG),--configfile $(CONFIG))
+
+containers: $(READY) ## build the container images that are missing; needs Apptainer
+	@$(BIN)/snakemake --cores all --quiet rules progress $(if $(CONFIG),--configfile $(CONFIG)) -- containers
 
 test: $(READY) ## unit tests, and the whole workflow at minimal size, up to 12 minutes
 	@$(BIN)/python -m pytest -m "not long and not gpu" $(ARGS)

@@ -52,6 +52,7 @@ include: "rules/evaluate.smk"
 include: "rules/plot.smk"
 include: "rules/deck.smk"
 include: "rules/tearsheet.smk"
+include: "rules/containers.smk"
 
 
 onsuccess:

@@ -6,7 +6,11 @@ from shlex import quote
 
 sys.path.insert(0, str(Path(workflow.basedir) / "rules"))
 from configuration import ConfigurationError, chosen, flags, missing_files, read_schema, resolve, text
+from containers import ContainerError, provide
+from containers import record as record_images
 from digest import code_digest, constant
+from images import image_of, image_path, root_arguments
+from isolation import arguments, named_paths, passed, scratch_folder, sees_gpus
 from snakemake.logging import logger
 
 # Programs run with the Python that runs Snakemake, whether its environment is activated or not.
@@ -45,9 +49,36 @@ def code(rule_name):
     return code_digest(script(rule_name))
 
 
-def image(name):
+IMAGES = {}  # name of a definition to the path of its image, of all rules
+
+
+def image(rule_name):
     """Container image of a rule; used only with --software-deployment-method apptainer."""
-    return f"containers/{name}.sif"
+    name = image_of(rule_name, config["device"], config["train"]["engine"])
+    given = root_arguments(config["containers"]["bootstrap"], config["containers"]["base"])
+    IMAGES[name] = image_path(Path(workflow.basedir), name, given)
+    return IMAGES[name]
+
+
+def provide_or_stop(names):
+    """Make the images that are missing; if one cannot be made, one line and exit code 1."""
+    section = config["containers"]
+    given, folder = root_arguments(section["bootstrap"], section["base"]), section["folder"]
+    try:
+        provide(Path.cwd(), names, given, Path(folder) if folder else None, section["scratch"])
+    except (ContainerError, OSError) as error:
+        sys.exit(f"containers: error: {error}")
+
+
+def isolate(settings):
+    """Keep the machine out of the containers, whatever the profile says."""
+    try:
+        scratch = scratch_folder(Path.cwd(), config["containers"]["scratch"])
+    except OSError as error:
+        sys.exit(f"containers.scratch: {error.filename}: {error.strerror}. Name a folder that you may write to.")
+    gpu = sees_gpus(config["device"], os.environ)
+    settings.apptainer_args = arguments(settings.apptainer_args, Path.cwd(), scratch, named_paths(config), gpu)
+    os.environ.update(passed(os.environ))
 
 
 def leverages():

@@ -1,0 +1,31 @@
+# Container images (containers/<name>-<hash>.sif) and what they see of the machine. With
+# --software-deployment-method apptainer the missing ones are made before the first job, on this machine.
+from snakemake.settings.types import DeploymentMethod
+
+CONTAINERS = config["containers"]
+
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+    isolate(workflow.deployment_settings)
+
+
+localrules:
+    containers,
+
+
+rule containers:
+    log:
+        "<logs>/containers.log",
+    params:
+        flags=flags(CONTAINERS),
+        names=" ".join(sorted(IMAGES)),
+    message:
+        "Making the container images that are missing"
+    shell:
+        "python -u rules/containers.py {params.flags} {params.names} 2>&1 | tee {log}"
+
+
+onstart:
+    if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+        needed = sorted(workflow.dag.container_imgs)
+        provide_or_stop(name for name, path in IMAGES.items() if path in needed)
+        record_images(Path.cwd(), needed, Path(f"results/{config['run']}/containers.json"))

@@ -1,0 +1,85 @@
+"""What a container sees of the machine: the project, the files that the configuration names, scratch, its GPUs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+# Snakemake hands its arguments on to jobs on a cluster, where these are added anew: they begin with this one.
+_FIRST = "--contain"
+# Of the environment only this goes in; packages come from PYTHONPATH and the like.
+_PASSED = ("CUDA_VISIBLE_DEVICES", "SLURM_", "NCCL_", "http_proxy", "https_proxy", "no_proxy")
+_INFINIBAND = Path("/dev/infiniband")
+
+
+def arguments(before: str, project: Path, scratch: Path, named: Iterable[Path], gpu: bool) -> str:
+    """Arguments of ``apptainer exec`` that keep the machine out of a container.
+
+    Parameters
+    ----------
+    before
+        Arguments that the user gave Snakemake; they stay.
+    project
+        The project's folder: mounted to read and write, and the working directory.
+    scratch
+        A folder for HOME, caches and temporary files; made if it is missing.
+    named
+        Files and folders that the configuration names: those outside the project are mounted to read only.
+    gpu
+        Whether the job's GPUs are seen.
+    """
+    home = scratch / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    # Snakemake's own --home, the project, comes first; the last one holds.
+    parts = [_FIRST, "--cleanenv", "--workdir", str(scratch), "--home", str(home), "--bind", str(project)]
+    for path in sorted({path.absolute() for path in named}):
+        if path.exists() and not path.is_relative_to(project):
+            parts += ["--bind", f"{path}:{path}:ro"]
+    if gpu:
+        parts += ["--nv", *(["--bind", str(_INFINIBAND)] if _INFINIBAND.exists() else [])]
+    given = before.partition(_FIRST)[0].strip()
+    return f"{given} {shlex.join([*parts, '--pwd', str(project)])}".strip()
+
+
+def scratch_folder(project: Path, chosen: str | None) -> Path:
+    """The project's folder for HOME and temporary files: below what the configuration names, or TMPDIR.
+
+    Raises
+    ------
+    PermissionError
+        If somebody else made it.
+    """
+    place = hashlib.sha256(str(project).encode()).hexdigest()[:8]
+    folder = Path(chosen or tempfile.gettempdir()) / f"containers-{os.getuid()}-{place}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(13, "belongs to somebody else", str(folder))
+    return folder
+
+
+def sees_gpus(device: str, environment: Mapping[str, str]) -> bool:
+    """Whether a container gets GPUs: never on a CPU; on a cluster in the jobs that asked for some."""
+    if device != "cuda":
+        return False
+    return "SLURM_JOB_ID" not in environment or bool(environment.get("CUDA_VISIBLE_DEVICES"))
+
+
+def passed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables for Apptainer, which hands them on into the container in spite of --cleanenv."""
+    return {
+        f"APPTAINERENV_{name}": value
+        for name, value in environment.items()
+        if name.lower() in _PASSED or name.startswith(_PASSED)
+    }
+
+
+def named_paths(settings: Mapping[str, Any]) -> list[Path]:
+    """Files and folders that a complete configuration names."""
+    variants = [variant.partition("=")[2] for variant in settings["evaluate"]["variants"]]
+    paths = [settings["market"]["csv"]["path"], settings["base_model"]["folder"], *variants]
+    return [Path(path) for path in paths if path]

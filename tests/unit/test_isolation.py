@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from isolation import arguments, named_paths, passed, scratch_folder, sees_gpus
+
+
+def parts(before: str, tmp_path: Path, named: list[Path] | None = None, gpu: bool = False) -> list[str]:
+    (tmp_path / "project").mkdir(exist_ok=True)
+    return shlex.split(arguments(before, tmp_path / "project", tmp_path / "scratch", named or [], gpu))
+
+
+def mounts(given: list[str]) -> set[str]:
+    return {given[place + 1] for place, part in enumerate(given) if part == "--bind"}
+
+
+def test_only_the_project_and_scratch_are_mounted(tmp_path: Path) -> None:
+    given = parts("", tmp_path)
+    assert {"--contain", "--cleanenv"} <= set(given)
+    assert mounts(given) == {str(tmp_path / "project")}
+    assert given[given.index("--workdir") + 1] == str(tmp_path / "scratch")
+    assert given[given.index("--home") + 1] == str(tmp_path / "scratch" / "home")
+    assert (tmp_path / "scratch" / "home").is_dir()
+
+
+def test_what_the_configuration_names_outside_the_project_is_mounted_to_read(tmp_path: Path) -> None:
+    model = tmp_path / "my model"
+    inside = tmp_path / "project" / "bars.csv"
+    model.mkdir()
+    given = parts("", tmp_path, [model, inside, tmp_path / "missing", model])
+    assert mounts(given) == {str(tmp_path / "project"), f"{model}:{model}:ro"}
+    assert given.count("--bind") == 2
+
+
+def test_arguments_that_were_handed_on_to_a_job_are_not_added_twice(tmp_path: Path) -> None:
+    on_the_submitting_machine = shlex.join(parts("--bind /data", tmp_path, gpu=True))
+    assert parts(on_the_submitting_machine, tmp_path, gpu=False) == parts("--bind /data", tmp_path)
+    assert parts("--bind /data", tmp_path)[:2] == ["--bind", "/data"]
+    assert "--nv" not in parts(on_the_submitting_machine, tmp_path, gpu=False)
+
+
+def test_gpus_are_seen_by_jobs_that_have_some() -> None:
+    assert not sees_gpus("cpu", {"CUDA_VISIBLE_DEVICES": "0"})
+    assert sees_gpus("cuda", {})  # a workstation
+    assert sees_gpus("cuda", {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1"})
+    assert not sees_gpus("cuda", {"SLURM_JOB_ID": "7"})
+
+
+def test_of_the_environment_no_packages_go_in() -> None:
+    environment = {"PYTHONPATH": "x", "LD_PRELOAD": "x", "HOME": "x", "NCCL_DEBUG": "INFO", "https_proxy": "p"}
+    environment |= {"CUDA_VISIBLE_DEVICES": "0,1", "HTTP_PROXY": "q"}
+    assert passed(environment) == {
+        "APPTAINERENV_NCCL_DEBUG": "INFO",
+        "APPTAINERENV_https_proxy": "p",
+        "APPTAINERENV_HTTP_PROXY": "q",
+        "APPTAINERENV_CUDA_VISIBLE_DEVICES": "0,1",
+    }
+
+
+def test_each_project_has_a_scratch_folder_of_its_own_that_stays_the_same(tmp_path: Path) -> None:
+    one, two = (scratch_folder(tmp_path / name, str(tmp_path / "scratch")) for name in ("a", "b"))
+    assert one != two
+    assert one == scratch_folder(tmp_path / "a", str(tmp_path / "scratch"))
+    assert one.stat().st_mode & 0o077 == 0
+
+
+def test_a_market_a_model_and_variants_are_named() -> None:
+    settings = {
+        "market": {"csv": {"path": "/data/bars.csv"}},
+        "base_model": {"folder": "/models/qwen"},
+        "evaluate": {"variants": ["seed1=/runs/1.jsonl"]},
+    }
+    assert named_paths(settings) == [Path("/data/bars.csv"), Path("/models/qwen"), Path("/runs/1.jsonl")]
