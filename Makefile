@@ -30,6 +30,9 @@ containers: $(READY) ## build the container images that are missing; needs Appta
 test: $(READY) ## unit tests, and the whole workflow at minimal size, up to 12 minutes
 	@$(BIN)/python -m pytest -m "not long and not gpu" $(ARGS)
 
+test-cluster: $(READY) ## real Slurm and Apptainer, set up for it as root on Debian 12, up to 25 minutes
+	@$(BIN)/python -m pytest tests/cluster $(ARGS)
+
 test-long: $(READY) ## the long tests: the whole demo and more, up to 2 hours (ARGS="-k words" for some)
 	@$(BIN)/python -m pytest -m long $(ARGS)
 

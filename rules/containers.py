@@ -189,7 +189,7 @@ def _apptainer(command: list[str], project: Path, environment: Mapping[str, str]
 
 
 def _taken(folder: Path, image: Path) -> Path:
-    """Copy a finished image, if it is the one that its list says."""
+    """Take a finished image, if it is the one that its list says."""
     source, listed = folder / image.name, read_sums(folder).get(image.name)
     if not source.is_file() or listed is None:
         what = f"no {image.name}" if not source.is_file() else f"{SUMS} does not list {image.name}"
@@ -200,11 +200,14 @@ def _taken(folder: Path, image: Path) -> Path:
     partial = image.with_name(f".{image.stem}.{os.getpid()}.partial.sif")
     print(f"Taking {image.name} from {folder}", flush=True)
     try:
-        shutil.copyfile(source, partial)
+        try:
+            os.link(source, partial)
+        except OSError:  # on another disk
+            shutil.copyfile(source, partial)
+            partial.chmod(0o755)
         found = _sha256(partial)
         if found != listed:
             raise ContainerError(f"{source}: its SHA-256 is {found}, {SUMS} says {listed}. Copy it again.")
-        partial.chmod(0o755)
         partial.replace(image)
     finally:
         partial.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,12 +43,15 @@ def record(
     Returns
     -------
     dict
-        ``{"parameters": ..., "inputs": {role: sha256}, "versions": {package: version}}``
+        ``{"parameters": ..., "inputs": {role: sha256}, "versions": {package: version}}``, and in a container
+        ``"container"``, the file name of its image: results/<run>/containers.json has its SHA-256.
     """
+    image = os.environ.get("APPTAINER_NAME")
     return {
         "parameters": parameters(arguments),
         "inputs": {role: sha256(path) for role, path in inputs.items()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        **({"container": image} if image else {}),
     }
 
 

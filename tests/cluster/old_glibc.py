@@ -1,6 +1,7 @@
 """Let programs that were built against glibc 2.38 start on Debian 12's 2.36.
 
-Of what came with 2.38, Debian's Apptainer uses only the C23 names of strtol and strtoul: they are pointed at the old ones.
+Of what came with 2.38, Debian's Apptainer uses only the C23 names of strtol and strtoul: they are pointed at the old
+ones.
 """
 
 from __future__ import annotations

@@ -8,15 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 PROJECT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config", "envs", "rules", "scripts")
+PARTS = ("Snakefile", "config", "containers", "envs", "rules", "scripts")
 MINIMAL = yaml.safe_load((PROJECT / "config" / "minimal.yaml").read_text())
 
 
@@ -25,6 +25,7 @@ class Workflow:
     """A copy of the project in which Snakemake may run."""
 
     folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start Snakemake as a user does who has not activated any environment, in a process group of its own."""
@@ -32,7 +33,7 @@ class Workflow:
         return subprocess.Popen(
             [Path(sys.executable).parent / "snakemake", "--cores", "2", *arguments],
             cwd=self.folder,
-            env=environment | {"PATH": "/usr/local/bin:/usr/bin:/bin"},
+            env=environment | {"PATH": "/usr/local/bin:/usr/bin:/bin"} | dict(self.environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -86,7 +87,7 @@ def changed(settings: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 def copy_project(folder: Path) -> Workflow:
     """Copy what a run needs."""
-    ignore = shutil.ignore_patterns("__pycache__", "*.partial")
+    ignore = shutil.ignore_patterns("__pycache__", "*.partial", "*.sif", "*.log", "SHA256SUMS", ".pip")
     for part in PARTS:
         source, target = PROJECT / part, folder / part
         if source.is_dir():

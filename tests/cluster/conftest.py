@@ -1,0 +1,59 @@
+"""What the tests of the cluster share: an Apptainer, and the images of the CPU rules, built once in the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from project_copy import PROJECT
+
+from containers import provide
+from images import read_definition, root_arguments
+
+HERE = Path(__file__).parent
+SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests here are the cluster's."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.timeout(1500))
+
+
+@pytest.fixture(scope="session")
+def apptainer(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """Environment in which Apptainer runs: the machine's own one, or one that is set up for these tests."""
+    if not shutil.which("apptainer"):
+        folder = tmp_path_factory.mktemp("apptainer")
+        up = subprocess.run([HERE / "apptainer_up.sh", folder], capture_output=True, text=True)
+        if up.returncode == 3:
+            pytest.skip(up.stderr.strip())
+        assert up.returncode == 0, up.stderr[-2000:]
+        command = f"source {folder}/env.sh && env -0"
+        lines = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout.split("\0")
+        told = dict(line.split("=", 1) for line in lines if line.startswith(("APPTAINER", "PATH=")))
+        os.environ.update(told)  # for builds from here
+    return {name: value for name, value in os.environ.items() if name.startswith(("APPTAINER", "PATH"))}
+
+
+@pytest.fixture(scope="session")
+def debian() -> dict[str, str]:
+    """Settings of images that are built from a Debian mirror: no registry can be reached everywhere."""
+    if not SOURCES.is_file():
+        pytest.skip(f"{SOURCES} is not there: this is not Debian 12")
+    addresses = [line.split()[1] for line in SOURCES.read_text().splitlines() if line.startswith("URIs:")]
+    return {"bootstrap": "debootstrap", "base": addresses[0]}
+
+
+@pytest.fixture(scope="session")
+def images(apptainer: Mapping[str, str], debian: dict[str, str]) -> Path:
+    """A folder with an image for each CPU rule: the checkout's own, so that only the first session builds them."""
+    names = [path.stem for path in sorted((PROJECT / "containers").glob("*.def"))]
+    provide(PROJECT, [name for name in names if read_definition(PROJECT, name).base], root_arguments(**debian))
+    return PROJECT / "containers"
