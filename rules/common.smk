@@ -10,7 +10,7 @@ from containers import ContainerError, provide
 from containers import record as record_images
 from digest import code_digest, constant
 from images import image_of, image_path, root_arguments
-from isolation import arguments, named_paths, passed, scratch_folder, sees_gpus
+from isolation import arguments, named_paths, of_another_job, passed, scratch_folder, sees_gpus
 from snakemake.logging import logger
 
 # Programs run with the Python that runs Snakemake, whether its environment is activated or not.
@@ -78,6 +78,8 @@ def isolate(settings):
         sys.exit(f"containers.scratch: {error.filename}: {error.strerror}. Name a folder that you may write to.")
     gpu = sees_gpus(config["device"], os.environ)
     settings.apptainer_args = arguments(settings.apptainer_args, Path.cwd(), scratch, named_paths(config), gpu)
+    for name in of_another_job(os.environ):
+        del os.environ[name]
     os.environ.update(passed(os.environ))
 
 

@@ -78,6 +78,13 @@ def passed(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def of_another_job(environment: Mapping[str, str]) -> list[str]:
+    """Variables that :func:`passed` made in the process that sent this job: they speak of that one."""
+    return [
+        name for name in environment if name.startswith(("APPTAINERENV_SLURM_", "APPTAINERENV_CUDA_VISIBLE_DEVICES"))
+    ]
+
+
 def named_paths(settings: Mapping[str, Any]) -> list[Path]:
     """Files and folders that a complete configuration names."""
     variants = [variant.partition("=")[2] for variant in settings["evaluate"]["variants"]]

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_registry import registry
 from project_copy import MINIMAL, PROJECT, Workflow, copy_project
 
-from containers import SUMS, read_sums
+from containers import SUMS, ContainerError, pip_settings, provide, read_sums
 from images import image_path, read_definition, root_arguments, with_bases
 
 DEFINITIONS = [path.stem for path in sorted((PROJECT / "containers").glob("*.def"))]
@@ -264,3 +265,51 @@ def test_a_model_folder_that_the_configuration_names_is_seen(
     run(workflow, *IN_CONTAINERS, "results/minimal/model/base")
     made = workflow.results("minimal") / "model" / "base" / "model.safetensors"
     assert made.read_bytes() == (model / "model.safetensors").read_bytes()
+
+
+# --- published images, and the definitions of the CUDA rules on what can be had here ---
+
+
+def test_an_image_from_a_registry_is_built_from_the_digest_that_its_tag_has_now(
+    images: Path, apptainer: Mapping[str, str], debian: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APPTAINER_NOHTTPS", "true")
+    root = tmp_path / "root"
+    sif = PROJECT / image_path(PROJECT, "base-python", root_arguments(**debian))
+    subprocess.run(["apptainer", "build", "--sandbox", root, sif], check=True, capture_output=True, env=apptainer)
+    for part in ("opt", ".singularity.d"):  # what Apptainer and the definition make themselves
+        shutil.rmtree(root / part)
+    for path in root.iterdir():
+        if path.is_symlink() and ".singularity.d" in os.readlink(path):
+            path.unlink()
+    project = copy_project(tmp_path / "project").folder
+    with registry(root, tmp_path, "library/python", "3.11") as (name, digest):
+        given = {"bootstrap": "docker", "base": name}
+        (image,) = provide(project, ["base-python"], given)
+        with pytest.raises(ContainerError, match=r"python:9: the registry answers 404"):
+            provide(project, ["base-python"], given | {"base": name.replace(":3.11", ":9")})
+    said = labels(image, apptainer)
+    assert said["org.opencontainers.image.base.digest"] == digest
+    assert said["org.label-schema.usage.singularity.deffile.from"].endswith(f"/library/python@{digest}")
+    command = ["apptainer", "exec", "--contain", image, "python", "--version"]
+    assert b"Python 3.11" in subprocess.run(command, check=True, capture_output=True, env=apptainer).stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "base"), [("train-cuda", "base-model"), ("infer-cuda", "base-python"), ("train-slime", "base-python")]
+)
+def test_the_steps_of_a_cuda_definition_run_on_an_image_that_can_be_had(
+    images: Path, apptainer: Mapping[str, str], debian: dict[str, str], tmp_path: Path, name: str, base: str
+) -> None:
+    mounts, environment = pip_settings(PROJECT, tmp_path)
+    stand_in = PROJECT / image_path(PROJECT, base, root_arguments(**debian))
+    build = ["apptainer", "build", "--force", *(["--notest"] if base == "base-python" else []), *mounts]
+    build += ["--mksquashfs-args", "-Xcompression-level 1", "--build-arg", "bootstrap=localimage"]
+    image = tmp_path / "image.sif"
+    subprocess.run(
+        [*build, "--build-arg", f"base={stand_in}", image, f"containers/{name}.def"],
+        cwd=PROJECT, env=os.environ | apptainer | environment, check=True,
+    )  # fmt: skip
+    assert labels(image, apptainer)["org.opencontainers.image.title"] == name
+    command = ["apptainer", "exec", "--contain", image, "python", "/opt/check.py"]
+    assert subprocess.run(command, capture_output=True, env=apptainer).returncode == 0

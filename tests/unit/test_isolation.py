@@ -3,7 +3,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from isolation import arguments, named_paths, passed, scratch_folder, sees_gpus
+from isolation import arguments, named_paths, of_another_job, passed, scratch_folder, sees_gpus
 
 
 def parts(before: str, tmp_path: Path, named: list[Path] | None = None, gpu: bool = False) -> list[str]:
@@ -56,6 +56,11 @@ def test_of_the_environment_no_packages_go_in() -> None:
         "APPTAINERENV_HTTP_PROXY": "q",
         "APPTAINERENV_CUDA_VISIBLE_DEVICES": "0,1",
     }
+
+
+def test_a_job_does_not_keep_the_gpus_of_the_one_that_sent_it() -> None:
+    sender = passed({"CUDA_VISIBLE_DEVICES": "0", "SLURM_JOB_ID": "1", "NCCL_DEBUG": "INFO"})
+    assert set(sender) - set(of_another_job(sender)) == {"APPTAINERENV_NCCL_DEBUG"}
 
 
 def test_each_project_has_a_scratch_folder_of_its_own_that_stays_the_same(tmp_path: Path) -> None:
