@@ -15,6 +15,8 @@ localrules:
 rule containers:
     log:
         "<logs>/containers.log",
+    # No container, and no environment: it hands the work over to Apptainer.
+    handover: True
     params:
         flags=flags(CONTAINERS),
         names=" ".join(sorted(IMAGES)),
