@@ -81,7 +81,8 @@ def test_a_definition_has_labels_a_test_and_help(name: str) -> None:
     assert f"org.opencontainers.image.title {name}\n" in labels
     assert "org.opencontainers.image.version {{ version }}" in labels
     assert "org.opencontainers.image.base.digest {{ digest }}" in labels
-    assert "python /opt/check.py" in text.partition("%test\n")[2].partition("\n\n")[0]
+    # Without `set -e` only the last line's failure would count.
+    assert text.partition("%test\n")[2].startswith("    set -e\n    python /opt/check.py")
     assert len(text.partition("%help\n")[2].split()) > 5
     rule = name.partition("-")[0]
     if rule != "base":
