@@ -109,8 +109,8 @@ def ready(
     return workflow
 
 
-def run(workflow: Workflow, *arguments: str) -> str:
-    done = workflow.snakemake(*arguments, "--configfile", "config/minimal.yaml", timeout=900)
+def run(workflow: Workflow, *options: str, target: str = "all") -> str:
+    done = workflow.snakemake(*options, "--configfile", "config/minimal.yaml", "--", target, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return done.stdout + done.stderr
 
@@ -220,7 +220,7 @@ def look(workflow: Workflow, folder: Path) -> dict[str, Any]:
     environment = {"PYTHONPATH": str(folder / "packages"), "HOME": str(folder / "home"), "SECRET": "x"}
     environment |= {"TMPDIR": str(folder)}
     spied = Workflow(workflow.folder, dict(workflow.environment) | environment)
-    run(spied, *IN_CONTAINERS, "results/minimal/market/bars.csv")
+    run(spied, *IN_CONTAINERS, target="results/minimal/market/bars.csv")
     return json.loads((workflow.folder / "seen.json").read_text())
 
 
@@ -262,7 +262,7 @@ def test_a_model_folder_that_the_configuration_names_is_seen(
     workflow = ready(tmp_path, images, apptainer, debian)
     settings = MINIMAL | {"base_model": {"source": "folder", "folder": str(model)}}
     workflow.configuration("minimal", settings | {"containers": debian | {"folder": str(images)}})
-    run(workflow, *IN_CONTAINERS, "results/minimal/model/base")
+    run(workflow, *IN_CONTAINERS, target="results/minimal/model/base")
     made = workflow.results("minimal") / "model" / "base" / "model.safetensors"
     assert made.read_bytes() == (model / "model.safetensors").read_bytes()
 
