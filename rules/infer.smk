@@ -18,7 +18,11 @@ rule infer:
     resources:
         mem_mb=3500,
         runtime=60,
+        gpu=1 if config["device"] == "cuda" else 0,
+        gpu_memory_mb=0,
+        gpu_driver=0,
     params:
+        gpus=gpus_checked(1),
         flags=sampling,
         device=config["device"],
         journal=subpath(output.decisions, parent=True),
@@ -26,7 +30,9 @@ rule infer:
     message:
         "Asking the {wildcards.model} model about every test hour"
     shell:
-        "trap : INT TERM; OMP_NUM_THREADS={threads} python -u scripts/infer.py {params.flags} --device={params.device}"
+        "python scripts/gpus.py {params.gpus} --memory-mb={resources.gpu_memory_mb}"
+        " --driver={resources.gpu_driver} 2>&1 | tee {log}; trap : INT TERM;"
+        " OMP_NUM_THREADS={threads} python -u scripts/infer.py {params.flags} --device={params.device}"
         " --threads={threads}"
         " --variant {wildcards.model} --model {input.model} --samples {input.samples}"
         " --journal {params.journal}/journal --output-decisions {output.decisions}"

@@ -1,4 +1,5 @@
 TRAIN_PROCESSES = config["train"]["tensor"] * config["train"]["data"]
+TRAIN_GPUS = TRAIN_PROCESSES if config["device"] == "cuda" else 0
 LAUNCHER = f"scripts/grpo/launch.py --standalone --nproc-per-node {TRAIN_PROCESSES}"
 
 
@@ -24,7 +25,12 @@ rule train:
     resources:
         mem_mb=2000 * TRAIN_PROCESSES,
         runtime=120,
+        # The profile of a cluster says how much memory and which driver GPUs must have.
+        gpu=TRAIN_GPUS,
+        gpu_memory_mb=0,
+        gpu_driver=0,
     params:
+        gpus=gpus_checked(TRAIN_GPUS),
         launcher=LAUNCHER if TRAIN_PROCESSES > 1 else "",
         flags=flags(config["train"] | {"device": config["device"]}),
         version=constant(script("train"), "TRAINING_VERSION"),
@@ -35,7 +41,9 @@ rule train:
     # One thread a process: a second one gains little on a small model and loses on a busy machine.
     # At Ctrl-C, or when a cluster ends the job, the shell and tee stay until train.py has saved its checkpoint.
     shell:
-        "trap : INT TERM; OMP_NUM_THREADS=1 python -u {params.launcher} scripts/train.py {params.flags} --threads=1"
+        "python scripts/gpus.py {params.gpus} --memory-mb={resources.gpu_memory_mb}"
+        " --driver={resources.gpu_driver} 2>&1 | tee -a {log}; trap : INT TERM;"
+        " OMP_NUM_THREADS=1 python -u {params.launcher} scripts/train.py {params.flags} --threads=1"
         " --weights {input.weights} --base {input.base}"
         " --train {input.train} --validation {input.validation}"
         " --checkpoints {params.checkpoints}/checkpoints"

@@ -1,0 +1,150 @@
+"""See that a job has the GPUs it asked for, before it loads anything: without torch, in a fraction of a second."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import InputError, run
+
+QUERY = "index,uuid,name,memory.total,driver_version"
+PATIENCE_S = 30  # a hung driver answers never
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One line of nvidia-smi.
+
+    Attributes
+    ----------
+    memory_mb
+        Total memory in MiB, as nvidia-smi counts.
+    driver
+        Version of the driver, like 550.54.15.
+    """
+
+    index: str
+    uuid: str
+    name: str
+    memory_mb: int
+    driver: str
+
+
+def arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=["cpu", "cuda"], required=True, help="cpu: nothing to check")
+    parser.add_argument("--count", type=int, required=True, help="GPUs that the job uses")
+    parser.add_argument("--memory-mb", type=int, default=0, help="least memory of each, in MB")
+    parser.add_argument("--driver", type=int, default=0, help="least main version of the driver")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Check, and say what was found."""
+    args = arguments()
+    if args.device == "cpu":
+        return
+    gpus = visible(listed(), os.environ)
+    check(gpus, args.count, args.memory_mb, args.driver, describe(os.environ))
+    print(f"{len(gpus)} x {gpus[0].name}, {gpus[0].memory_mb} MB, driver {gpus[0].driver}", flush=True)
+
+
+def listed() -> list[Gpu]:
+    """The GPUs that nvidia-smi lists.
+
+    Raises
+    ------
+    InputError
+        If there is no nvidia-smi, it fails, or does not answer.
+    """
+    where = describe(os.environ)
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
+        seen = f"device files {', '.join(devices)} are there: is the driver's tool missing, or --nv?" if devices else ""
+        raise InputError(f"{where}: no GPU: nvidia-smi is not found. {seen or 'Does the job run on a GPU node?'}")
+    try:
+        done = subprocess.run(
+            [program, f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{where}: nvidia-smi does not answer in {PATIENCE_S} s. Exclude this node.") from None
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines()
+        raise InputError(f"{where}: nvidia-smi fails ({said[0] if said else done.returncode}). Exclude this node.")
+    return parse(done.stdout)
+
+
+def parse(text: str) -> list[Gpu]:
+    """Lines of ``nvidia-smi --query-gpu=... --format=csv,noheader,nounits``.
+
+    >>> parse("0, GPU-1, NVIDIA H100 80GB HBM3, 81559, 550.54.15")[0].memory_mb
+    81559
+    """
+    gpus = []
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) == 5:
+            memory = int(fields[3]) if fields[3].isdigit() else 0
+            gpus.append(Gpu(fields[0], fields[1], fields[2], memory, fields[4]))
+    return gpus
+
+
+def visible(gpus: list[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
+    """The GPUs that CUDA would see: those that CUDA_VISIBLE_DEVICES names, up to the first unknown one.
+
+    Where Slurm confines devices, nvidia-smi lists only the job's, and the numbers count from 0.
+    """
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return gpus
+    seen: list[Gpu] = []
+    for name in filter(None, (part.strip() for part in chosen.split(","))):
+        found = [gpu for gpu in gpus if name == gpu.index or (name.startswith("GPU-") and gpu.uuid.startswith(name))]
+        if len(found) != 1:
+            break
+        seen.append(found[0])
+    return seen
+
+
+def check(gpus: list[Gpu], count: int, memory_mb: int, driver: int, where: str) -> None:
+    """Refuse too few GPUs, too small ones, and a driver that is too old.
+
+    Raises
+    ------
+    InputError
+        Names the machine, what was found and what was asked for.
+    """
+    if len(gpus) < count:
+        raise InputError(f"{where}: {len(gpus)} GPUs are seen, {count} are needed. Ask for them in slurm/config.yaml.")
+    for gpu in gpus[:count]:
+        if gpu.memory_mb < memory_mb:
+            raise InputError(
+                f"{where}: GPU {gpu.index} ({gpu.name}) has {gpu.memory_mb} MB, {memory_mb} are needed. "
+                "Ask for another model (gpu_model), or lower gpu_memory_mb, in slurm/config.yaml."
+            )
+        main_version = gpu.driver.partition(".")[0]
+        if driver and (not main_version.isdigit() or int(main_version) < driver):
+            raise InputError(
+                f"{where}: the driver is {gpu.driver}, at least {driver} is needed. "
+                "Exclude this node, or lower gpu_driver in slurm/config.yaml."
+            )
+
+
+def describe(environment: Mapping[str, str]) -> str:
+    """The machine and what Slurm and CUDA say of GPUs, for messages."""
+    said = [f"{name}={environment[name]}" for name in ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES") if name in environment]
+    return " ".join([environment.get("SLURMD_NODENAME") or os.uname().nodename, *(f"({one})" for one in said)])
+
+
+if __name__ == "__main__":
+    run(main)
