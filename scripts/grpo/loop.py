@@ -33,6 +33,10 @@ from grpo.schedule import batch_of, learning_rate, random_generator
 from grpo.stability import SpikeDetector, slowest_over_median
 from grpo.task import Judgement, Task
 
+# Slurm sends SIGTERM twice within milliseconds when it preempts a job, and a launcher passes on what its
+# processes got already: within so many seconds a signal is the same one.
+ECHO_S = 5.0
+
 
 @dataclass(frozen=True)
 class LoopSettings:
@@ -74,6 +78,7 @@ class Loop:
         self.spikes = SpikeDetector(settings.spike_threshold, settings.spike_floor)
         self.spikes_in_a_row = 0
         self.stop_signal: int | None = None
+        self.stop_time = 0.0
 
     def run(self, log: Callable[[str], None] = print) -> None:
         """Train up to ``settings.iterations``, from the newest checkpoint not beyond it.
@@ -294,10 +299,12 @@ class Loop:
             checkpoint.prune(self.folder, self.settings.keep, iteration)
 
     def _on_signal(self, number: int, _frame: Any) -> None:
-        if self.stop_signal is not None:  # the second one means it
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self.stop_signal = number
+        if self.stop_signal is not None:
+            if time.monotonic() - self.stop_time > ECHO_S:  # the second one means it
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            return
+        self.stop_signal, self.stop_time = number, time.monotonic()
         print("stopping after this iteration, with a checkpoint", file=sys.stderr, flush=True)
 
     def _stopping(self) -> bool:

@@ -1,15 +1,16 @@
-"""What the tests of the cluster share: an Apptainer, and the images of the CPU rules, built once in the checkout."""
+"""What the tests of the cluster share: an Apptainer, images of the CPU rules, built once in the checkout, and a Slurm."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from project_copy import PROJECT
+from slurm import Cluster
 
 from containers import provide
 from images import read_definition, root_arguments
@@ -58,3 +59,20 @@ def images(apptainer: Mapping[str, str], debian: dict[str, str]) -> Path:
     names = [path.stem for path in sorted((PROJECT / "containers").glob("*.def"))]
     provide(PROJECT, [name for name in names if read_definition(PROJECT, name).base], root_arguments(**debian))
     return PROJECT / "containers"
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Bring Slurm up; skip, with its reason, where that cannot be; take it down whatever happens."""
+    folder = tmp_path_factory.mktemp("slurm")
+    try:
+        # A file, not a pipe: the daemons keep it open.
+        with open(folder / "said", "w", encoding="utf-8") as output:
+            done = subprocess.run([HERE / "slurm_up.sh", folder], stdout=output, stderr=output, timeout=400)
+        said = (folder / "said").read_text().strip()
+        if done.returncode == 77:
+            pytest.skip(said.splitlines()[-1])
+        assert done.returncode == 0, said
+        yield Cluster(folder)
+    finally:
+        subprocess.run([HERE / "slurm_down.sh", folder], timeout=120)

@@ -8,6 +8,7 @@
 #   partition wide     n1, n2   two fake GPUs a node
 #   partition spare    n1       as gpu; its jobs are stopped and requeued when one of partition gpu needs their place
 #
+# Nodes claim more CPUs and memory than there are, so that the shipped profile fits.
 # Memory is enforced by Slurm's own accounting (JobAcctGatherParams=OverMemoryKill, once a second), not by cgroups:
 # a container rarely may make cgroups. A job that is over its limit ends as OUT_OF_MEMORY on most clusters, here as FAILED or CANCELLED.
 set -euo pipefail
@@ -30,7 +31,6 @@ if ! command -v $PROGRAMS >/dev/null; then
 fi
 mkdir -p "$D"/{state,spool-n1,spool-n2,log,db,run}; chmod 755 "$D"
 HOST=$(hostname -s)
-MEM=$(awk '/MemTotal/{print int($2/1024*0.9/2)}' /proc/meminfo)
 # A fake GPU: any character device will do.
 for gpu in 0 1; do [ -e "$D/gpu$gpu" ] || mknod "$D/gpu$gpu" c 1 3 2>/dev/null || cannot "no fake GPUs: mknod is not allowed here"; done
 cat > "$D/gres.conf" <<E
@@ -73,12 +73,13 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort=16819
 AccountingStoragePass=$D/run/munge.sock
 AccountingStorageTRES=gres/gpu
+AccountingStoreFlags=job_comment
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
 JobAcctGatherParams=OverMemoryKill
 GresTypes=gpu
-NodeName=n1 NodeHostname=$HOST NodeAddr=127.0.0.1 Port=16821 CPUs=4 RealMemory=$MEM Gres=gpu:fake:2 State=UNKNOWN
-NodeName=n2 NodeHostname=$HOST NodeAddr=127.0.0.1 Port=16822 CPUs=4 RealMemory=$MEM Gres=gpu:fake:2 State=UNKNOWN
+NodeName=n1 NodeHostname=$HOST NodeAddr=127.0.0.1 Port=16821 CPUs=16 RealMemory=200000 Gres=gpu:fake:2 State=UNKNOWN
+NodeName=n2 NodeHostname=$HOST NodeAddr=127.0.0.1 Port=16822 CPUs=16 RealMemory=200000 Gres=gpu:fake:2 State=UNKNOWN
 PartitionName=cpu Nodes=n1,n2 Default=YES MaxTime=2880 PriorityTier=10 PreemptMode=OFF
 PartitionName=gpu Nodes=n1 MaxTime=2880 PriorityTier=10 PreemptMode=OFF
 PartitionName=wide Nodes=n1,n2 MaxTime=2880 PriorityTier=10 PreemptMode=OFF

@@ -154,6 +154,37 @@ def test_a_signal_saves_and_stops(make_learner: Callable[..., Learner], tmp_path
     assert weights_of(done) == weights_of(straight)
 
 
+def test_the_same_signal_again_within_moments_still_saves(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
+    loop = Loop(make_learner(), task(), settings(save_every=1000), tmp_path)
+
+    def iterate(iteration: int, log: object) -> dict:
+        if iteration == 2:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+        return Loop.iterate(loop, iteration, quiet)
+
+    loop.iterate = iterate
+    with pytest.raises(SystemExit):
+        loop.run(quiet)
+    assert (tmp_path / folder_name(2)).is_dir()
+
+
+def test_a_second_signal_later_ends_at_once(
+    make_learner: Callable[..., Learner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Loop(make_learner(), task(), settings(), tmp_path)
+    before, raised = signal.getsignal(signal.SIGTERM), []
+    monkeypatch.setattr("grpo.loop.signal.raise_signal", raised.append)
+    try:
+        loop._on_signal(signal.SIGTERM, None)
+        assert raised == []
+        loop.stop_time -= 60
+        loop._on_signal(signal.SIGTERM, None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert raised == [signal.SIGTERM]
+
+
 def spoil(loop: Loop, at: int) -> None:
     """From iteration `at` on the reference is another model: KL and loss jump."""
     original = loop.learner.reference_logprobs

@@ -1,0 +1,159 @@
+"""Runs of Snakemake on the test cluster, with the project's own profile; what Slurm knows of them."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "config", "envs", "rules", "scripts", "slurm")
+BIN = Path(sys.executable).parent
+# What a test cannot wait for, and containers; the rest is the profile as it is shipped.
+QUICKER = {"slurm-init-seconds-before-status-checks": 2, "latency-wait": 5}
+LEFT_OUT = ("software-deployment-method", "apptainer-args")
+_SUBMITTED = re.compile(r"SLURM jobid (\d+) \(log: (\S+)\)")
+
+
+def profile(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The shipped profile without containers and patience, sections merged with `settings`; None leaves a key out."""
+    shipped = yaml.safe_load((PROJECT / "slurm" / "config.yaml").read_text(encoding="utf-8"))
+    merged = {key: value for key, value in shipped.items() if key not in LEFT_OUT} | QUICKER
+    for key, value in (settings or {}).items():
+        merged[key] = _merged(merged.get(key), copy.deepcopy(value))
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old | {key: _merged(old.get(key), value) for key, value in new.items()}
+    return new
+
+
+def _logs(log: str) -> Path:
+    """The folder of all logs: where rules have wildcards, a rule's logs lie deeper."""
+    return next(folder for folder in Path(log).parents if folder.parts[-2:] == ("logs", "slurm"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished call of Snakemake."""
+
+    code: int
+    text: str
+
+    @property
+    def jobs(self) -> dict[str, str]:
+        """Slurm job id to the folder of its log: rule_train, or group_report_deck_plot_simulate."""
+        return {number: Path(log).relative_to(_logs(log)).parts[0] for number, log in _SUBMITTED.findall(self.text)}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder with a Snakefile in which `snakemake --profile slurm` may run."""
+
+    path: Path
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Type the command as a user does who has not activated any environment."""
+        kept = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
+        return subprocess.Popen(
+            [BIN / "snakemake", "--profile", "slurm", *arguments],
+            cwd=self.path,
+            env=kept | {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def end(self, process: subprocess.Popen[str], timeout: float = 400) -> Run:
+        """Wait for it."""
+        try:
+            text, _ = process.communicate(timeout=timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return Run(process.returncode, text)
+
+    def run(self, *arguments: str | Path) -> Run:
+        """Run to the end; it has to succeed."""
+        run = self.end(self.start(*arguments))
+        assert run.code == 0, run.text[-6000:]
+        return run
+
+    def planned(self, *arguments: str | Path) -> dict[str, int]:
+        """Rules and numbers of their jobs that a dry run announces."""
+        text = self.run("--dry-run", *arguments).text
+        table = text.partition("Job stats:")[2].partition("\ntotal")[0]
+        rows = [line.split() for line in table.splitlines()]
+        return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+
+    def configure(self, settings: Mapping[str, Any] | None = None) -> None:
+        """Write the profile."""
+        target = self.path / "slurm" / "config.yaml"
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(yaml.safe_dump(profile(settings), sort_keys=False), encoding="utf-8")
+
+
+def project(path: Path, settings: Mapping[str, Any] | None = None) -> Folder:
+    """A copy of the project with its profile."""
+    for part in PARTS:
+        source = PROJECT / part
+        if source.is_dir():
+            shutil.copytree(source, path / part, ignore=shutil.ignore_patterns("__pycache__", "*.partial"))
+        else:
+            shutil.copy2(source, path / part)
+    folder = Folder(path)
+    folder.configure(settings)
+    return folder
+
+
+def toy(path: Path, snakefile: str, settings: Mapping[str, Any] | None = None) -> Folder:
+    """A small Snakefile under the project's profile, whose rules are called as the project's are."""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "Snakefile").write_text(snakefile, encoding="utf-8")
+    folder = Folder(path)
+    # A group of one would hide the rule's name.
+    folder.configure({"groups": None, "group-components": None} | dict(settings or {}))
+    return folder
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What Slurm says."""
+
+    folder: Path
+
+    def command(self, *arguments: str) -> str:
+        return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    def job(self, number: str) -> dict[str, str]:
+        """How a job ended and what it had asked for."""
+        names = ["State", "Partition", "ReqMem", "TimelimitRaw", "ReqTRES"]
+        line = self.command("sacct", "-X", "-n", "-P", "-j", number, "-o", ",".join(names)).splitlines()[0]
+        return dict(zip(names, line.split("|"), strict=True))
+
+    def queue(self) -> list[str]:
+        """Ids of the jobs that wait or run."""
+        return self.command("squeue", "-h", "-o", "%i").split()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    """Wait until something holds; returns it."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
+        time.sleep(0.3)
+    return value
