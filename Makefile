@@ -13,10 +13,10 @@ READY := .venv/ready-$(shell cat $(ENVS) | sha256sum | cut -c1-16)
 NODEPS := $(wildcard envs/*-nodeps.txt)
 PACKAGES := $(filter-out envs/constraints.txt %-cuda.txt $(NODEPS),$(ENVS))
 
-.PHONY: help deck containers test test-cluster test-long test-gpu lint clean
+.PHONY: help deck containers test test-long test-gpu test-cluster plan check-profile lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "make deck CONFIG=config/null.yaml runs another configuration."
 
@@ -38,6 +38,15 @@ test-long: $(READY) ## the long tests: the whole demo and more, up to 2 hours (A
 
 test-gpu: $(READY) ## what needs a GPU; skipped, saying so, where there is none
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
+
+test-cluster: $(READY) ## the workflow on a Slurm that is brought up here (Debian, as root), up to 15 minutes
+	@$(BIN)/python -m pytest tests/cluster $(ARGS)
+
+plan: $(READY) ## what the next run would do, and what it takes (CONFIG=..., PROFILE=slurm for one on a cluster)
+	@$(BIN)/python rules/plan.py $(if $(CONFIG),--configfile $(CONFIG)) $(if $(PROFILE),--profile $(PROFILE))
+
+check-profile: $(READY) ## find what Snakemake would ignore in slurm/config.yaml
+	@$(BIN)/python rules/check_profile.py $(PROFILE)
 
 lint: $(READY) ## ruff, snakefmt and snakemake --lint, changing nothing
 	@$(BIN)/ruff check .

@@ -157,6 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("profile", type=Path, nargs="?", default=Path("slurm/config.yaml"))
     path = parser.parse_args().profile
+    path = path / "config.yaml" if path.is_dir() else path
     try:
         profile = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

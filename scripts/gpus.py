@@ -23,7 +23,7 @@ class Gpu:
     Attributes
     ----------
     memory_mb
-        Total memory in MiB, as nvidia-smi counts.
+        Total memory in MB, of a million bytes.
     driver
         Version of the driver, like 550.54.15.
     """
@@ -88,13 +88,13 @@ def parse(text: str) -> list[Gpu]:
     """Lines of ``nvidia-smi --query-gpu=... --format=csv,noheader,nounits``.
 
     >>> parse("0, GPU-1, NVIDIA H100 80GB HBM3, 81559, 550.54.15")[0].memory_mb
-    81559
+    85521
     """
     gpus = []
     for line in text.splitlines():
         fields = [field.strip() for field in line.split(",")]
         if len(fields) == 5:
-            memory = int(fields[3]) if fields[3].isdigit() else 0
+            memory = round(int(fields[3]) * 1.048576) if fields[3].isdigit() else 0  # it counts in MiB
             gpus.append(Gpu(fields[0], fields[1], fields[2], memory, fields[4]))
     return gpus
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import re
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 PROJECT = Path(__file__).parents[2]
@@ -78,7 +80,7 @@ class Folder:
             start_new_session=True,
         )
 
-    def end(self, process: subprocess.Popen[str], timeout: float = 400) -> Run:
+    def end(self, process: subprocess.Popen[str], timeout: float = 800) -> Run:
         """Wait for it."""
         try:
             text, _ = process.communicate(timeout=timeout)
@@ -145,9 +147,39 @@ class Cluster:
         line = self.command("sacct", "-X", "-n", "-P", "-j", number, "-o", ",".join(names)).splitlines()[0]
         return dict(zip(names, line.split("|"), strict=True))
 
+    def power_off(self, node: str) -> None:
+        """Take a node away at once, with all that runs on it; Slurm is told, as it would be by a power monitor."""
+        daemon = psutil.Process(int((self.folder / "run" / f"slurmd-{node}.pid").read_text()))
+        jobs = self.command("squeue", "-h", "-w", node, "-o", "%A").split()
+        steps = [f"slurmstepd: [{job}." for job in jobs]
+        managers = [one for one in psutil.process_iter() if _title(one).startswith(tuple(steps))]
+        for process in [daemon, *managers, *(child for one in managers for child in one.children(recursive=True))]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+
+    def power_on(self, node: str) -> None:
+        """Start its daemon again, and wait until Slurm uses it."""
+        self.command("slurmd", "-N", node)
+
+        def idle() -> bool:
+            state = self.command("sinfo", "-h", "-n", node, "-o", "%t")
+            if "down" in state:
+                subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], capture_output=True)
+            return "idle" in state and "*" not in state.replace("cpu*", "")
+
+        wait_for(idle)
+
     def queue(self) -> list[str]:
         """Ids of the jobs that wait or run."""
         return self.command("squeue", "-h", "-o", "%i").split()
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:

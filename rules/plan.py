@@ -1,0 +1,235 @@
+"""What the next run would do: jobs of each rule and why, hours, GPU-hours, disk. `make plan`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from configuration import ConfigurationError, read_schema, resolve
+
+PROJECT = Path(__file__).parents[1]
+GPU_RULES = ("train", "infer")
+# Bytes a weight, measured on the demo: a checkpoint has the weights and Adam's two moments in 32 bits; with CUDA
+# the weights are there in 16 bits, too.
+CHECKPOINT_BYTES = {"cpu": 13.0, "cuda": 14.0}
+FOLDER_BYTES = {"cpu": 4.2, "cuda": 2.1}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The jobs of one rule.
+
+    Attributes
+    ----------
+    seconds
+        Of all its jobs, one after another; None if nothing is known.
+    known_from
+        Where the seconds come from.
+    gpus
+        GPUs of each job.
+    """
+
+    rule: str
+    jobs: int
+    why: tuple[str, ...]
+    seconds: float | None
+    known_from: str
+    gpus: int
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """GPU-hours of all jobs; None if the seconds are not known."""
+        if not self.gpus:
+            return 0.0
+        return None if self.seconds is None else self.seconds / 3600 * self.gpus
+
+
+def planned(text: str) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
+    """Jobs of each rule, and why, from what ``snakemake --dry-run`` prints.
+
+    Targets without a program, such as all, are left out.
+    """
+    jobs: dict[str, int] = {}
+    table = text.rpartition("Job stats:")[2].partition("\ntotal")[0]
+    for line in table.splitlines():
+        if row := re.fullmatch(r"(\w+)\s+(\d+)", line.strip()):
+            jobs[row[1]] = int(row[2])
+    why: dict[str, list[str]] = {}
+    for reason, rules in re.findall(r"^    (\S[^\n]*):\n        (\S.*)$", text.rpartition("\nReasons:")[2], re.M):
+        for rule in rules.split(", "):
+            why.setdefault(rule, []).append(reason)
+    jobs.pop("all", None)
+    return jobs, {rule: tuple(reasons) for rule, reasons in why.items()}
+
+
+def benchmark_seconds(rows: Mapping[str, str], rule: str) -> list[float]:
+    """Seconds of a rule's jobs from the texts of its benchmark files, whose names begin with the rule's.
+
+    >>> benchmark_seconds({"infer-base": "s\\tmax_rss\\n4.5\\t10\\n", "infer_2": "s\\n9\\n"}, "infer")
+    [4.5]
+    """
+    found = []
+    for name, text in sorted(rows.items()):
+        if name == rule or name.startswith(f"{rule}-"):
+            found += [float(row["s"]) for row in csv.DictReader(text.splitlines(), delimiter="\t")]
+    return found
+
+
+def train_seconds(iterations: int, rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Seconds of a training from its start, at the mean pace of the last 50 iterations of an earlier one."""
+    recent = [row["seconds"] for row in rows[-50:] if "seconds" in row]
+    return iterations * sum(recent) / len(recent) if recent else None
+
+
+def estimate(
+    jobs: Mapping[str, int],
+    why: Mapping[str, tuple[str, ...]],
+    settings: Mapping[str, Any],
+    benchmarks: Mapping[str, str],
+    training: Sequence[Mapping[str, Any]],
+) -> list[Row]:
+    """One row a rule.
+
+    Parameters
+    ----------
+    jobs, why
+        From `planned`.
+    settings
+        The complete configuration.
+    benchmarks
+        Names of Snakemake's benchmark files without ending, and their texts.
+    training
+        Metrics of the newest training of this run, whether it ended or not.
+    """
+    rows = []
+    for rule, count in jobs.items():
+        seconds, known_from = None, "no earlier run"
+        if earlier := benchmark_seconds(benchmarks, rule):
+            seconds, known_from = count * sum(earlier) / len(earlier), "as last time"
+        if rule == "train" and (paced := train_seconds(settings["train"]["iterations"], training)):
+            seconds, known_from = paced, f"{settings['train']['iterations']} iterations at the last pace"
+        gpus = 0
+        if settings["device"] == "cuda" and rule in GPU_RULES:
+            gpus = settings["train"]["tensor"] * settings["train"]["data"] if rule == "train" else 1
+        rows.append(Row(rule, count, why.get(rule, ()), seconds, known_from, gpus))
+    return rows
+
+
+def disk_bytes(settings: Mapping[str, Any], weights: int | None, rules: Iterable[str]) -> float | None:
+    """Bytes that models and checkpoints take which the next run writes; None if the model's size is not known.
+
+    One checkpoint more than `keep`: a new one is whole before the oldest goes.
+    """
+    if weights is None:
+        return None
+    device, total = settings["device"], 0.0
+    for rule in rules:
+        if rule in ("base_model", "export_weights", "import_weights"):
+            total += weights * FOLDER_BYTES[device]
+        elif rule == "train":
+            total += weights * CHECKPOINT_BYTES[device] * (settings["train"]["keep"] + 1)
+    return total
+
+
+def table(rows: Sequence[Row], disk: float | None) -> str:
+    """The plan as text."""
+    if not rows:
+        return "Nothing to be done."
+    lines = [f"{'rule':<15} {'jobs':>4}  {'time':>9}  {'GPU-hours':>9}  why, and where the time is from"]
+    for row in rows:
+        hours = "-" if not row.gpus else "?" if row.gpu_hours is None else f"{row.gpu_hours:.2f}"
+        why = ", ".join(row.why) or "not said"
+        lines.append(f"{row.rule:<15} {row.jobs:>4}  {duration(row.seconds):>9}  {hours:>9}  {why}; {row.known_from}")
+    unknown = [row.rule for row in rows if row.seconds is None]
+    seconds = sum(row.seconds or 0 for row in rows)
+    gpu_hours = sum(row.gpu_hours or 0 for row in rows)
+    least = " at least" if unknown else ""
+    lines.append("")
+    lines.append(f"Together{least} {duration(seconds)} one after another, and{least} {gpu_hours:.2f} GPU-hours.")
+    if unknown:
+        lines.append(f"Not known before they ran once: {', '.join(unknown)}.")
+    size = "not known before the base model is there" if disk is None else f"about {megabytes(disk)}"
+    lines.append(f"Models and checkpoints to be written: {size}.")
+    return "\n".join(lines)
+
+
+def duration(seconds: float | None) -> str:
+    """A time for reading.
+
+    >>> [duration(value) for value in (None, 7.4, 90, 7200)]
+    ['?', '7 s', '1.5 min', '2.0 h']
+    """
+    if seconds is None:
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def megabytes(count: float) -> str:
+    """Bytes for reading, in decimal units."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def weights_of(results: Path, settings: Mapping[str, Any]) -> int | None:
+    """Number of weights of the base model, if it is there already."""
+    made = results / "model" / "base" / "model.json"
+    if made.is_file():
+        return int(json.loads(made.read_text(encoding="utf-8"))["weights"])
+    if settings["base_model"]["source"] == "folder":
+        files = Path(settings["base_model"]["folder"] or "").glob("*.safetensors")
+        return sum(file.stat().st_size for file in files) // 2 or None  # Qwen3 is published in 16 bits
+    return None
+
+
+def newest_training(results: Path) -> list[dict[str, Any]]:
+    """Metrics of the training that was written to last; empty if there was none."""
+    journals = sorted(results.glob("train/checkpoints/*/metrics.jsonl"), key=lambda path: path.stat().st_mtime)
+    if not journals:
+        return []
+    rows = []
+    for line in journals[-1].read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:  # the last line of a killed training
+            break
+    return rows
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--configfile", type=Path, default=Path("config/config.yaml"))
+    parser.add_argument("--profile", help="profile of the run that is planned: with containers, their changes count")
+    options = parser.parse_args()
+    try:
+        given = yaml.safe_load(options.configfile.read_text(encoding="utf-8")) or {}
+        settings = resolve(given, read_schema(PROJECT / "config" / "schema.yaml"))
+    except OSError as error:
+        sys.exit(f"{options.configfile}: {error.strerror}.")
+    except ConfigurationError as error:
+        sys.exit("\n".join(f"configuration error: {problem}" for problem in error.problems))
+    command = [Path(sys.executable).parent / "snakemake", "--dry-run", "--nolock", "--configfile", options.configfile]
+    run_on = ["--profile", options.profile] if options.profile else ["--cores", "1"]
+    done = subprocess.run([*command, *run_on], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit((done.stdout + done.stderr).strip())
+    jobs, why = planned(done.stdout + done.stderr)
+    results = Path("results") / settings["run"]
+    benchmarks = {path.stem: path.read_text(encoding="utf-8") for path in (results / "benchmarks").glob("*.tsv")}
+    rows = estimate(jobs, why, settings, benchmarks, newest_training(results))
+    print(table(rows, disk_bytes(settings, weights_of(results, settings), jobs)))
+
+
+if __name__ == "__main__":
+    main()

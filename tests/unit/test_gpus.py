@@ -1,0 +1,90 @@
+"""A job that lacks its GPUs ends at once, with one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import InputError
+from gpus import Gpu, check, parse, visible
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "gpus.py"
+LINE = "{0}, GPU-{0}{0}, NVIDIA H100 80GB HBM3, 81559, 550.54.15"
+TWO = [LINE.format(0), LINE.format(1)]
+
+
+def run(folder: Path, fake: str | None, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the check with a fake nvidia-smi on PATH, or with none."""
+    if fake is not None:
+        program = folder / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\n{fake}\n")
+        program.chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    return subprocess.run(
+        [sys.executable, SCRIPT, *arguments],
+        capture_output=True,
+        text=True,
+        env=kept | {"PATH": f"{folder}:/bin", **environment},
+    )
+
+
+def printing(lines: list[str]) -> str:
+    return "cat <<E\n" + "\n".join(lines) + "\nE"
+
+
+def test_what_is_there_is_said(tmp_path: Path) -> None:
+    done = run(tmp_path, printing(TWO), "--device=cuda", "--count=2", "--memory-mb=80000", "--driver=550")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "2 x NVIDIA H100 80GB HBM3, 85521 MB, driver 550.54.15\n"
+
+
+def test_on_a_cpu_nothing_is_looked_for(tmp_path: Path) -> None:
+    done = run(tmp_path, "exit 1", "--device=cpu", "--count=0")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("fake", "arguments", "environment", "said"),
+    [
+        (None, ["--count=1"], {}, "no GPU: nvidia-smi is not found"),
+        ("echo NVML: Driver/library version mismatch; exit 18", ["--count=1"], {}, "(NVML: Driver/library version"),
+        (printing(TWO), ["--count=4"], {}, "2 GPUs are seen, 4 are needed"),
+        (printing(TWO), ["--count=2"], {"CUDA_VISIBLE_DEVICES": "1"}, "1 GPUs are seen, 2 are needed"),
+        (printing(TWO), ["--count=1"], {"CUDA_VISIBLE_DEVICES": ""}, "0 GPUs are seen, 1 are needed"),
+        (printing(TWO), ["--count=1", "--memory-mb=90000"], {}, "has 85521 MB, 90000 are needed"),
+        (printing(TWO), ["--count=1", "--driver=560"], {}, "the driver is 550.54.15, at least 560 is needed"),
+    ],
+)
+def test_what_is_missing_is_one_line(
+    tmp_path: Path, fake: str | None, arguments: list[str], environment: dict[str, str], said: str
+) -> None:
+    done = run(tmp_path, fake, "--device=cuda", *arguments, **environment)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gpus: error: ")
+    assert said in line
+
+
+def test_cuda_sees_what_is_named_up_to_the_first_unknown() -> None:
+    gpus = parse("\n".join(TWO))
+    assert visible(gpus, {}) == gpus
+    assert visible(gpus, {"CUDA_VISIBLE_DEVICES": "1,0"}) == gpus[::-1]
+    assert visible(gpus, {"CUDA_VISIBLE_DEVICES": "GPU-11"}) == gpus[1:]
+    assert visible(gpus, {"CUDA_VISIBLE_DEVICES": "0,7,1"}) == gpus[:1]
+
+
+@given(st.integers(0, 8), st.integers(0, 8), st.integers(0, 100_000), st.integers(0, 100_000))
+def test_exactly_enough_passes(seen: int, needed: int, memory: int, least: int) -> None:
+    gpus = [Gpu(str(index), f"GPU-{index}", "x", memory, "550.1") for index in range(seen)]
+    enough = seen >= needed and (needed == 0 or memory >= least)
+    if enough:
+        check(gpus, needed, least, 550, "here")
+    else:
+        with pytest.raises(InputError, match="needed"):
+            check(gpus, needed, least, 550, "here")

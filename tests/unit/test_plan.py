@@ -1,0 +1,112 @@
+"""What the next run would do and take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plan import Row, disk_bytes, estimate, newest_training, planned, table, train_seconds
+
+DRY_RUN = """Building DAG of jobs...
+Job stats:
+job         count
+--------  -------
+simulate        2
+train           1
+all             1
+total           4
+
+
+[Mon] Job 2: Trading
+Reason: Missing output files: a
+Job stats:
+job         count
+--------  -------
+simulate        2
+train           1
+all             1
+total           4
+
+Reasons:
+    (check individual jobs above for details)
+    input files updated by another job:
+        all, simulate
+    output files have to be generated:
+        simulate, train
+This was a dry-run (flag -n). The order of jobs does not reflect the order of execution.
+"""
+CPU = {"device": "cpu", "train": {"iterations": 100, "tensor": 2, "data": 2, "keep": 2}}
+CUDA = CPU | {"device": "cuda"}
+
+
+def test_jobs_and_reasons_are_read_from_a_dry_run() -> None:
+    jobs, why = planned(DRY_RUN)
+    assert jobs == {"simulate": 2, "train": 1}
+    assert why["simulate"] == ("input files updated by another job", "output files have to be generated")
+    assert why["train"] == ("output files have to be generated",)
+
+
+def test_nothing_to_be_done_plans_nothing() -> None:
+    jobs, why = planned("Building DAG of jobs...\nNothing to be done (all requested files are present).\n")
+    assert (jobs, why) == ({}, {})
+    assert table([], 0.0) == "Nothing to be done."
+
+
+def test_earlier_benchmarks_give_the_time_of_all_jobs_of_a_rule() -> None:
+    benchmarks = {"simulate-2": "s\tmax_rss\n4.0\t9\n", "simulate-3": "s\tmax_rss\n6.0\t9\n", "simulated": "s\n99\n"}
+    (row,) = estimate({"simulate": 2}, {}, CPU, benchmarks, [])
+    assert (row.seconds, row.gpus, row.gpu_hours) == (10.0, 0, 0.0)
+
+
+def test_a_training_takes_its_iterations_at_the_last_pace_on_all_its_gpus() -> None:
+    rows = estimate({"train": 1}, {}, CUDA, {"train": "s\n1.0\n"}, [{"seconds": 36.0}] * 3)
+    assert rows[0].seconds == pytest.approx(3600)
+    assert rows[0].gpu_hours == pytest.approx(4)
+    assert estimate({"train": 1}, {}, CPU, {}, [{"seconds": 36.0}])[0].gpu_hours == 0
+
+
+def test_what_never_ran_is_said_to_be_unknown() -> None:
+    rows = estimate({"infer": 2}, {}, CUDA, {}, [])
+    assert rows[0].seconds is None
+    assert rows[0].gpu_hours is None
+    text = table(rows, None)
+    assert "Not known before they ran once: infer." in text
+    assert "at least 0 s" in text
+    assert "not known before the base model is there" in text
+
+
+def test_checkpoints_count_once_more_than_are_kept() -> None:
+    assert disk_bytes(CUDA, 1000, ["train"]) == 1000 * 14 * 3
+    assert disk_bytes(CUDA, 1000, ["simulate"]) == 0
+    assert disk_bytes(CUDA, None, ["train"]) is None
+
+
+@given(st.integers(1, 10**6), st.lists(st.floats(0.01, 100), min_size=1, max_size=80))
+def test_a_training_is_as_long_as_its_iterations(iterations: int, seconds: list[float]) -> None:
+    rows = [{"seconds": value} for value in seconds]
+    took = train_seconds(iterations, rows)
+    assert took is not None
+    assert iterations * min(seconds) * 0.999 <= took <= iterations * max(seconds) * 1.001
+    assert train_seconds(iterations, []) is None
+
+
+def test_the_half_line_of_a_killed_training_is_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "train" / "checkpoints" / "key"
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text(json.dumps({"seconds": 1.5}) + '\n{"secon')
+    assert newest_training(tmp_path) == [{"seconds": 1.5}]
+    assert newest_training(tmp_path / "elsewhere") == []
+
+
+def test_the_table_sums_up() -> None:
+    text = table(
+        [Row("train", 1, ("code has changed",), 7200.0, "as last time", 2), Row("plot", 2, (), 6.0, "x", 0)], 3e9
+    )
+    assert "4.00" in text
+    assert "code has changed" in text
+    assert "Together 2.0 h one after another, and 4.00 GPU-hours." in text
+    assert "about 3.0 GB" in text
