@@ -6,11 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from report.checks import check_evidence, check_market, check_metrics, need
-
 from common.errors import InputError, run
 from common.files import read_json, sha256, written_whole
 from common.provenance import check_input, record
+from report.checks import check_evidence, check_market, check_metrics, need
 from report.theme import EVIDENCE_KEY, METRICS_KEY
 from tearsheet_page.decisions import read_words
 from tearsheet_page.document import Contents, page

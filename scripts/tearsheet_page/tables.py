@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from report.terms import caution, terms_of
-
 from common.errors import InputError
+from report.terms import caution, terms_of
 from report.theme import dollars, number, percent, plural, share, times
 from tearsheet_page.markup import Markup, join
 from tearsheet_page.parts import folded, maybe, paragraph, signed_dollars, table, values
