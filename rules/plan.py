@@ -18,7 +18,7 @@ import yaml
 from configuration import ConfigurationError, read_schema, resolve
 
 PROJECT = Path(__file__).parents[1]
-GPU_RULES = ("train", "infer")
+GPU_RULES = ("train", "infer", "probe")
 # Bytes a weight, measured on the demo: a checkpoint has the weights and Adam's two moments in 32 bits; with CUDA
 # the weights are there in 16 bits, too.
 CHECKPOINT_BYTES = {"cpu": 13.0, "cuda": 14.0}

@@ -18,7 +18,11 @@ rule probe:
     resources:
         mem_mb=3500,
         runtime=60,
+        gpu=1 if config["device"] == "cuda" else 0,
+        gpu_memory_mb=0,
+        gpu_driver=0,
     params:
+        gpus=gpus_checked(1),
         # Asked as in infer: the same sampling, or the answers could not be compared.
         flags=flags(
             without(config["infer"], "trained", "base")
@@ -34,7 +38,9 @@ rule probe:
     message:
         "Asking the trained model again with dates, name and price level changed"
     shell:
-        "trap : INT TERM; OMP_NUM_THREADS={threads} python -u scripts/probe.py {params.flags} --device={params.device}"
+        "python scripts/gpus.py {params.gpus} --memory-mb={resources.gpu_memory_mb}"
+        " --driver={resources.gpu_driver} 2>&1 | tee {log}; trap : INT TERM;"
+        " OMP_NUM_THREADS={threads} python -u scripts/probe.py {params.flags} --device={params.device}"
         " --threads={threads} --names {params.names}"
         " --model {input.model} --bars {input.bars} --samples {input.samples}"
         " --decisions {input.decisions} --summary {input.summary}"
