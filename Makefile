@@ -39,9 +39,6 @@ test-long: $(READY) ## the long tests: the whole demo and more, up to 2 hours (A
 test-gpu: $(READY) ## what needs a GPU; skipped, saying so, where there is none
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
 
-test-cluster: $(READY) ## the workflow on a Slurm that is brought up here (Debian, as root), up to 15 minutes
-	@$(BIN)/python -m pytest tests/cluster $(ARGS)
-
 plan: $(READY) ## what the next run would do, and what it takes (CONFIG=..., PROFILE=slurm for one on a cluster)
 	@$(BIN)/python rules/plan.py $(if $(CONFIG),--configfile $(CONFIG)) $(if $(PROFILE),--profile $(PROFILE))
 
