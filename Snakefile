@@ -18,9 +18,6 @@ config = resolved_or_stop(config)
 warn_without_records(config["run"])
 
 
-include: "rules/device.smk"
-
-
 pathvars:
     results=f"results/{config['run']}",
     logs=f"results/{config['run']}/logs",

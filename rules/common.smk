@@ -26,6 +26,8 @@ def resolved_or_stop(given):
         problems = error.problems
     if problems:
         sys.exit("\n".join(f"configuration error: {problem}" for problem in problems))
+    # For expressions in a cluster's profile: the device decides on partitions and memory there.
+    os.environ.update(DEVICE=settings["device"])
     return settings
 
 
@@ -81,6 +83,11 @@ def isolate(settings):
     for name in of_another_job(os.environ):
         del os.environ[name]
     os.environ.update(passed(os.environ))
+
+
+def gpus_checked(count):
+    """Flags of the check that a job makes before it uses GPUs; how many it gets is what the rule asks for."""
+    return f"--device={config['device']} --count={count}"
 
 
 def leverages():

@@ -1,4 +1,4 @@
-"""What the tests of the cluster share: an Apptainer, images of the CPU rules, built once in the checkout, and a Slurm."""
+"""What the tests of the cluster share: an Apptainer, images, built once in the checkout, and a Slurm."""
 
 from __future__ import annotations
 
