@@ -13,7 +13,7 @@ READY := .venv/ready-$(shell cat $(ENVS) | sha256sum | cut -c1-16)
 NODEPS := $(wildcard envs/*-nodeps.txt)
 PACKAGES := $(filter-out envs/constraints.txt %-cuda.txt $(NODEPS),$(ENVS))
 
-.PHONY: help deck containers test test-long test-gpu test-cluster plan check-profile lint clean
+.PHONY: help deck containers archive compare test test-long test-gpu test-cluster plan check-profile lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,14 @@ deck: $(READY) ## results/<run>/leverage-<L>/deck.pptx: the demo from market bar
 
 containers: $(READY) ## build the container images that are missing; needs Apptainer
 	@$(BIN)/snakemake --cores all --quiet rules progress $(if $(CONFIG),--configfile $(CONFIG)) -- containers
+
+archive: $(READY) ## results/<run>/archive/<run>.zip: one file from which others verify, replay and retrain the run
+	@$(if $(CONFIG),test -f $(CONFIG) || { echo "CONFIG=$(CONFIG): no such file." >&2; exit 1; })
+	@$(BIN)/snakemake archive --cores all $(if $(CONFIG),--configfile $(CONFIG))
+
+compare: $(READY) ## two runs side by side: make compare A=results/one B=two.zip (PAGE=page.html)
+	@$(if $(and $(A),$(B)),,echo "Say which: make compare A=results/one B=two.zip" >&2; exit 1)
+	@$(BIN)/python scripts/compare.py $(A) $(B) $(if $(PAGE),--page $(PAGE))
 
 test: $(READY) ## unit tests, and the whole workflow at minimal size, up to 12 minutes
 	@$(BIN)/python -m pytest -m "not long and not gpu" $(ARGS)

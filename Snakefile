@@ -29,14 +29,11 @@ wildcard_constraints:
     leverage="[0-9.]+",
 
 
-localrules:
-    all,
-
-
 rule all:
     default_target: True
     input:
         reports(),
+    localrule: True
 
 
 include: "rules/market.smk"
@@ -53,6 +50,7 @@ include: "rules/plot.smk"
 include: "rules/deck.smk"
 include: "rules/tearsheet.smk"
 include: "rules/containers.smk"
+include: "rules/archive.smk"
 
 
 onsuccess:

@@ -1,0 +1,252 @@
+"""Pack a finished run into one ZIP file with which anyone can verify, replay and retrain it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from archiving import cards
+from archiving.collect import (
+    RESULTS,
+    Content,
+    Run,
+    ended,
+    host_facts,
+    how_to_get,
+    models,
+    portable,
+    priced,
+    records,
+    replay_rules,
+    results,
+    to_json,
+    trial_ledger,
+    withheld,
+    without_paths,
+)
+from archiving.crate import describe
+from archiving.describe import citation, codemeta, zenodo
+from archiving.join import joined
+from archiving.pack import with_checksums, write_zip
+from archiving.scan import Scanner, readable
+from archiving.source import Source, bundle, read_source, texts
+from archiving.verification.ledger import deck_entry
+from common.errors import InputError, run
+from common.files import sha256, written_whole
+
+PROJECT = Path(__file__).resolve().parents[1]
+# What differs by less than this share of its size is the same number, on another kind of processor.
+REPLAY_TOLERANCE = 1e-6
+
+
+def arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--results", type=Path, required=True, help="results/<run>")
+    add("--configuration", type=json.loads, required=True, help="the resolved configuration, as JSON")
+    add("--leverages", nargs="+", required=True, help="as they stand in paths")
+    add("--ledger", type=Path, required=True, help="folder that remembers each variant ever evaluated")
+    add("--snakemake", type=Path, required=True, help=".snakemake, with the records of how the results were made")
+    add("--market-data", action=argparse.BooleanOptionalAction, required=True, help="whether prices may be in it")
+    add("--weights", action=argparse.BooleanOptionalAction, required=True, help="whether the models' weights are in it")
+    add("--allow-dirty", action=argparse.BooleanOptionalAction, required=True, help="pack uncommitted changes too")
+    add("--output", type=Path, required=True, help="<run>.zip; its SHA-256 is written beside it")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Collect, describe, search for secrets, pack."""
+    args = arguments()
+    finished = Run(args.results, args.configuration, args.leverages)
+    source = read_source(PROJECT)
+    check_source(source, args.allow_dirty)
+    files = contents(finished, source, args)
+    problems = secrets(files, source)
+    if problems:
+        print("\n".join(f"archive: error: {line}" for line in problems), file=sys.stderr)
+        print("archive: nothing was packed. Take this out of the run or its sources.", file=sys.stderr)
+        sys.exit(1)
+    packed = with_checksums(files, source.date)
+    write_zip(args.output, packed)
+    with written_whole(args.output.with_suffix(".zip.sha256")) as partial:
+        partial.write_text(f"{sha256(args.output)}  {args.output.name}\n", encoding="utf-8")
+    size = args.output.stat().st_size / 1e6
+    print(f"Archive: {args.output}, {len(packed)} files, {size:.1f} MB, sources of {source.commit[:12]}")
+
+
+def check_source(source: Source, allowed: bool) -> None:
+    """Refuse sources that are not those of a commit."""
+    if source.dirty and not allowed:
+        named = ", ".join(source.changed[:5]) + (", ..." if len(source.changed) > 5 else "")
+        raise InputError(
+            f"the sources are not those of a commit: {named}. Commit them, or set archive.allow_dirty: true, which "
+            "packs the differences and says so."
+        )
+
+
+def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[str, Content]:
+    """All files of the archive but the checksums."""
+    settings, outside = portable(args.configuration)
+    chosen = results(finished, args.weights)
+    without = set() if args.market_data else priced(finished, chosen)
+    files: dict[str, Content] = {f"{RESULTS}/{name}": path for name, path in chosen.items() if name not in without}
+    left_out = [f"results/{name}" for name in sorted(without)] + ([] if args.weights else ["the models' weights"])
+    if without:
+        files["data/withheld.json"] = to_json(withheld(finished, without, how_to_get(settings)))
+    files |= {f"data/{name}": path for name, path in outside.items() if keeps(name, path, args)}
+    files |= {f"data/trials/{name}": path for name, path in trial_ledger(finished, args.ledger).items()}
+    files |= sources(source)
+    files |= host_facts(finished, args.snakemake, outside)
+    facts = run_record(finished, source, settings, without_paths(to_json(commands(finished, args.snakemake)), outside))
+    facts["replay_rules"] = replay_rules(finished, args.snakemake)
+    files["data/run.json"] = to_json(facts)
+    files["data/configuration.json"] = to_json(settings)
+    files["data/models.json"] = to_json(models(finished))
+    files["data/claims.json"] = to_json(claims(finished, chosen))
+    files |= texts_for_people(finished, facts, left_out)
+    for name in ("verification", "replaying", "retraining"):
+        files[PROGRAMS[name]] = joined(f"archiving.{name}.program").encode()
+    cff = citation(files["CITATION.cff"])
+    description = described(finished, facts)
+    files["codemeta.json"] = to_json(codemeta(cff, source.commit))
+    files[".zenodo.json"] = to_json(zenodo(cff, facts["title"], description))
+    versions = {"python": platform.python_version(), "snakemake": pinned(files["data/requirements/workflow.txt"])}
+    files["ro-crate-metadata.json"] = to_json(
+        describe(files, facts, cff, description, versions, ended(finished, args.snakemake))
+    )
+    return files
+
+
+PROGRAMS = {"verification": "verify.py", "replaying": "replay.py", "retraining": "retrain.py"}
+
+
+def keeps(name: str, path: Path, args: argparse.Namespace) -> bool:
+    """Whether a file of the configuration from outside of the project comes along."""
+    if not path.is_file():
+        return False  # a folder of weights; models.json has its SHA-256
+    return args.market_data or name.startswith("sources/variant-")
+
+
+def sources(source: Source) -> dict[str, Content]:
+    """The sources, and of them what people want to read without git."""
+    files: dict[str, Content] = {"data/source.bundle": bundle(PROJECT, source.commit)}
+    if source.dirty:
+        files["data/source.patch"] = source.patch
+    files["data/workflow/Snakefile"] = PROJECT / "Snakefile"
+    files |= {f"data/workflow/rules/{path.name}": path for path in sorted(PROJECT.glob("rules/*.*"))}
+    files |= {f"data/requirements/{path.name}": path for path in sorted(PROJECT.glob("envs/*.txt"))}
+    files |= {f"data/containers/{path.name}": path for path in sorted(PROJECT.glob("containers/*.def"))}
+    images = {path.name: sha256(path) for path in sorted(PROJECT.glob("containers/*.sif"))}
+    if images:
+        files["data/containers/images.json"] = to_json({"sha256": images})
+    files["data/schema.yaml"] = PROJECT / "config" / "schema.yaml"
+    for name in ("CITATION.cff", "LICENSE"):
+        if not (PROJECT / name).is_file():
+            raise InputError(
+                f"{name}: no such file in the project. The archive says who made it and how it may be used."
+            )
+        files[name] = (PROJECT / name).read_bytes()
+    return files
+
+
+def commands(finished: Run, snakemake: Path) -> dict[str, Any]:
+    """The command of each rule, as Snakemake recorded it."""
+    found = {row["shellcmd"]: row["rule"] for row in records(finished, snakemake / "metadata") if row["shellcmd"]}
+    return {"rules": [{"rule": rule, "command": command} for command, rule in sorted(found.items())]}
+
+
+def run_record(finished: Run, source: Source, settings: Mapping[str, Any], rules: bytes) -> dict[str, Any]:
+    """run.json."""
+    return {
+        "run": finished.name,
+        "title": f"{settings['base_model']['name']} on {settings['market']['name']}: the run {finished.name}",
+        "leverages": finished.leverages,
+        "command": "snakemake --cores all --configfile configuration.json",
+        **json.loads(rules),
+        "source": {
+            "commit": source.commit, "date": source.date, "prefix": source.prefix, "dirty": source.dirty,
+            "changed": source.changed,
+        },
+        "tolerances": {"replay": REPLAY_TOLERANCE},
+    }  # fmt: skip
+
+
+def claims(finished: Run, chosen: Mapping[str, Path]) -> dict[str, Any]:
+    """The claims ledger of all decks; says on the terminal which numbers no file explains."""
+    records_ = {name: finished.json(name) for name in chosen if name.endswith(".json")}
+    pictures = {sha256(path): name for name, path in chosen.items() if name.endswith(".png")}
+    decks = [
+        deck_entry(name, path.read_bytes(), records_, pictures)
+        for name, path in chosen.items()
+        if name.endswith(".pptx")
+    ]
+    for deck in decks:
+        for claim in deck["claims"]:
+            if claim["how"] == "unexplained":
+                print(
+                    f"archive: {deck['deck']}, slide {claim['slide']}: no field that the deck cites gives "
+                    f"{claim['number']} in {claim['text']!r}",
+                    file=sys.stderr,
+                )
+    return {"decks": decks}
+
+
+def texts_for_people(finished: Run, facts: Mapping[str, Any], left_out: list[str]) -> dict[str, Content]:
+    """README, model card and data card."""
+    metrics = [finished.json(f"leverage-{leverage}/metrics.json") for leverage in finished.leverages]
+    evidence = [finished.json(f"leverage-{leverage}/evidence.json") for leverage in finished.leverages]
+    market = finished.json("market/summary.json")
+    samples = {
+        part: len(finished.path(f"samples/{part}.jsonl").read_bytes().splitlines())
+        for part in ("train", "validation", "test")
+    }
+    settings = finished.configuration
+    return {
+        "README.md": cards.readme(facts, metrics, evidence, market, left_out).encode(),
+        "data/model-card.md": cards.model_card(
+            finished.json("train/checkpoint.json"),
+            finished.json("infer/trained/summary.json"),
+            finished.json("model/parity.json"),
+            evidence,
+        ).encode(),
+        "data/data-card.md": cards.data_card(market, samples, settings["samples"], how_to_get(settings)).encode(),
+    }
+
+
+def described(finished: Run, facts: Mapping[str, Any]) -> str:
+    """The archive in a sentence."""
+    return (
+        f"{facts['title']}: sources, settings, data, every answer of the model, results, figures and slides, with "
+        "programs that verify, replay and retrain them."
+    )
+
+
+def pinned(requirements: Content) -> str:
+    """The pinned version of Snakemake."""
+    text = requirements if isinstance(requirements, bytes) else requirements.read_bytes()
+    return next(line.partition(b"==")[2] for line in text.splitlines() if line.startswith(b"snakemake==")).decode()
+
+
+def secrets(files: Mapping[str, Content], source: Source) -> list[str]:
+    """What must not be published, one line each."""
+    scanner = Scanner(str(Path.home()), (socket.gethostname(), socket.getfqdn()), os.environ)
+    programs = ("data/workflow/", "data/requirements/", "data/containers/", "data/schema.yaml", "data/source.patch")
+    programs += tuple(PROGRAMS.values())
+    found = []
+    for name, content in files.items():
+        if name != "data/source.bundle":
+            blob = content if isinstance(content, bytes) else content.read_bytes()
+            found += scanner.problems(readable(name, blob), program_text=name.startswith(programs))
+    return found + scanner.problems(texts(PROJECT, source.commit), program_text=True)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,84 @@
+"""Who made the archive, and how it is cited: CITATION.cff, codemeta.json, Zenodo's metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from common.errors import InputError
+
+LICENCES = "https://spdx.org/licenses/"
+
+
+def citation(text: bytes) -> dict[str, Any]:
+    """CITATION.cff as it is read.
+
+    Raises
+    ------
+    InputError
+        If it lacks what the other descriptions are made of.
+    """
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"CITATION.cff: not YAML ({' '.join(str(error).split())}).") from None
+    for key in ("title", "abstract", "authors", "license"):
+        if not isinstance(found, Mapping) or not found.get(key):
+            raise InputError(f"CITATION.cff: no {key}. The archive says who made it and under which licence.")
+    return dict(found)
+
+
+def author_name(author: Mapping[str, Any]) -> str:
+    """As Zenodo writes it: family name first, or the name of a group."""
+    names = [author[key] for key in ("family-names", "given-names") if author.get(key)]
+    return ", ".join(names) or str(author.get("name", "unknown"))
+
+
+def codemeta(cff: Mapping[str, Any], commit: str) -> dict[str, Any]:
+    """codemeta.json, version 3.0."""
+    people = []
+    for author in cff["authors"]:
+        if author.get("family-names"):
+            person = {
+                "@type": "Person",
+                "familyName": author["family-names"],
+                "givenName": author.get("given-names", ""),
+            }
+        else:
+            person = {"@type": "Organization", "name": author_name(author)}
+        people.append(person | ({"@id": author["orcid"]} if author.get("orcid") else {}))
+    found = {
+        "@context": "https://w3id.org/codemeta/3.0",
+        "@type": "SoftwareSourceCode",
+        "name": cff["title"],
+        "description": " ".join(cff["abstract"].split()),
+        "author": people,
+        "license": f"{LICENCES}{cff['license']}",
+        "version": commit,
+        "programmingLanguage": "Python",
+        "runtimePlatform": "Python 3.11",
+        "operatingSystem": "Linux",
+        "keywords": cff.get("keywords", []),
+    }
+    return found | ({"codeRepository": cff["repository-code"]} if cff.get("repository-code") else {})
+
+
+def zenodo(cff: Mapping[str, Any], title: str, description: str) -> dict[str, Any]:
+    """.zenodo.json: what Zenodo's form asks for."""
+    creators = []
+    for author in cff["authors"]:
+        creator = {"name": author_name(author)}
+        creator |= {key: author[key] for key in ("affiliation",) if author.get(key)}
+        creator |= {"orcid": author["orcid"].rpartition("/")[2]} if author.get("orcid") else {}
+        creators.append(creator)
+    return {
+        "upload_type": "dataset",
+        "title": title,
+        "description": description,
+        "creators": creators,
+        "license": cff["license"].lower(),
+        "access_right": "open",
+        "keywords": cff.get("keywords", []),
+    }

@@ -1,0 +1,80 @@
+"""One program file of several modules, for those who have nothing but that file."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+SCRIPTS = Path(__file__).parents[1]
+OWN = "archiving"
+
+
+def joined(program: str) -> str:
+    """The source of a module with every module of this package that it imports, as one file.
+
+    Modules follow one another so that each comes behind those it imports. Imports between them are left out, those
+    of the standard library stand once at the top.
+
+    Parameters
+    ----------
+    program
+        Dotted name of the module that is run, such as "archiving.verification.program".
+
+    Raises
+    ------
+    ValueError
+        If two modules define the same name.
+    """
+    order: list[str] = []
+    _visit(program, order)
+    imports: set[str] = set()
+    owners: dict[str, str] = {}
+    parts = []
+    for name in order:
+        source = _path(name).read_text(encoding="utf-8")
+        tree = ast.parse(source)
+        for defined in _defined(tree):
+            if owners.setdefault(defined, name) != name:
+                raise ValueError(f"{defined} is defined in {owners[defined]} and in {name}")
+        lines = source.splitlines()
+        dropped: set[int] = set()
+        for number, node in enumerate(tree.body):
+            documents = number == 0 and isinstance(node, ast.Expr)
+            guard = isinstance(node, ast.If) and name != program
+            if isinstance(node, ast.Import | ast.ImportFrom) or documents or guard:
+                dropped.update(range(node.lineno, node.end_lineno + 1))
+            if isinstance(node, ast.Import | ast.ImportFrom) and OWN not in ast.unparse(node).split(".")[0]:
+                imports.add(ast.unparse(node))
+        body = "\n".join(line for i, line in enumerate(lines, start=1) if i not in dropped).strip("\n")
+        title = (ast.get_docstring(tree) or "").partition("\n")[0]
+        parts.append(f"# {title}\n\n{body}" if name != program else body)
+    document = ast.get_docstring(ast.parse(_path(program).read_text(encoding="utf-8")), clean=False)
+    future = "from __future__ import annotations"
+    rest = sorted(imports - {future}, key=lambda line: (line.startswith("from"), line))
+    return "\n\n".join([f'"""{document}"""', future, "\n".join(rest), "\n\n\n".join(parts)]) + "\n"
+
+
+def _path(name: str) -> Path:
+    return SCRIPTS.joinpath(*name.split(".")).with_suffix(".py")
+
+
+def _visit(name: str, order: list[str]) -> None:
+    for needed in _needs(name):
+        if needed not in order:
+            _visit(needed, order)
+    order.append(name)
+
+
+def _needs(name: str) -> Iterator[str]:
+    for node in ast.parse(_path(name).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{OWN}."):
+            yield node.module
+
+
+def _defined(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))

@@ -1,0 +1,143 @@
+"""Results of two runs of the same thing: the same bytes, the same numbers within a tolerance, or not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from archiving.verification.container import ArchiveError
+from archiving.verification.slides import read_slides
+
+# What a training takes is no result of it.
+TIMED = {
+    "seconds",
+    "rollout_seconds",
+    "reference_seconds",
+    "update_seconds",
+    "tokens_per_second",
+    "slowest_over_median",
+}
+# They follow from the bytes of other files, which are compared themselves.
+DERIVED = {"inputs"}
+SAME, CLOSE, OTHER = "same", "close", "other"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a file differs from the archive's.
+
+    Attributes
+    ----------
+    kind
+        SAME: byte for byte, times apart. CLOSE: within the tolerance. OTHER: not.
+    words
+        Where, and how far.
+    """
+
+    name: str
+    kind: str
+    words: str = ""
+
+
+def difference(name: str, before: bytes, after: bytes, tolerance: float) -> Difference:
+    """Compare a file with the archive's.
+
+    Parameters
+    ----------
+    tolerance
+        Numbers that differ by no more than this share of the larger one are close.
+    """
+    if before == after:
+        return Difference(name, SAME)
+    try:
+        if name.endswith(".pptx"):
+            return _texts(name, before, after)
+        if not name.endswith((".json", ".jsonl", ".csv")):
+            return Difference(name, OTHER, "other bytes")
+        worst, where = 0.0, ""
+        pairs = list(_pairs(_parsed(name, before), _parsed(name, after), ""))
+    except (ValueError, UnicodeDecodeError, csv.Error, ArchiveError) as error:
+        return Difference(name, OTHER, f"cannot be compared ({error})")
+    if not pairs:
+        return Difference(name, SAME)
+    for place, one, two in pairs:
+        gap = _gap(one, two)
+        if gap >= worst:
+            worst, where = gap, f"{place}: {_short(one)} there, {_short(two)} here"
+    words = f"{len(pairs)} values differ, the most {where}"
+    return Difference(name, CLOSE if worst <= tolerance else OTHER, words)
+
+
+def _parsed(name: str, blob: bytes) -> Any:
+    text = blob.decode("utf-8")
+    if name.endswith(".json"):
+        return json.loads(text)
+    if name.endswith(".jsonl"):
+        return [json.loads(line) for line in text.splitlines()]
+    return list(csv.reader(io.StringIO(text)))
+
+
+def _pairs(one: Any, two: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
+    """Values that are not equal, with their places."""
+    if isinstance(one, Mapping) and isinstance(two, Mapping):
+        for key in [*one, *(key for key in two if key not in one)]:
+            if key not in TIMED and key not in DERIVED:
+                yield from _pairs(one.get(key), two.get(key), f"{place}.{key}" if place else str(key))
+    elif isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
+        for number, (a, b) in enumerate(zip(one, two, strict=True), start=1):
+            yield from _pairs(a, b, f"{place}[{number}]")
+    elif one != two:
+        yield place, one, two
+
+
+def _gap(one: Any, two: Any) -> float:
+    """Distance of two numbers as a share of the larger; infinite if they are none."""
+    try:
+        a, b = float(one), float(two)
+    except (TypeError, ValueError):
+        return math.inf
+    return abs(a - b) / max(abs(a), abs(b), 1e-12)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _texts(name: str, before: bytes, after: bytes) -> Difference:
+    one, two = (read_slides(name, blob) for blob in (before, after))
+    for mine, theirs in zip(one, two, strict=False):
+        for a, b in zip(mine.texts, theirs.texts, strict=False):
+            if a != b:
+                return Difference(name, OTHER, f"slide {mine.number}: {_short(a)} there, {_short(b)} here")
+    if len(one) != len(two):
+        return Difference(name, OTHER, f"{len(one)} slides there, {len(two)} here")
+    return Difference(name, CLOSE, "the same words, other bytes")
+
+
+def told(found: list[Difference], same_processor: bool, strict: bool) -> tuple[list[str], bool]:
+    """What to print, and whether the promise is kept.
+
+    Parameters
+    ----------
+    same_processor
+        Whether this machine has the kind of processor that the archive was made on: then bytes must be equal.
+    strict
+        Whether numbers have to be within the tolerance on another kind too; pictures and pages are only reported.
+    """
+    equal = [row for row in found if row.kind == SAME]
+    rest = [row for row in found if row.kind != SAME]
+    lines = [f"{len(equal)} of {len(found)} files are the same, byte for byte (times apart)"]
+    lines += [f"{'close' if row.kind == CLOSE else 'DIFFERS'}: {row.name}: {row.words}" for row in rest]
+    if not rest:
+        return lines, True
+    if same_processor:
+        return [*lines, "The processor is of the same kind, so every byte should be the same."], False
+    lines.append("The archive was made on another kind of processor.")
+    beyond = [row for row in rest if row.kind == OTHER and row.name.endswith((".json", ".csv", ".jsonl"))]
+    return lines, not (strict and beyond)

@@ -1,0 +1,81 @@
+"""What results say of the files that they were made from: each SHA-256 must be that of the file in the archive."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from archiving.verification.checksums import digest
+from archiving.verification.container import Files, content
+from archiving.verification.ledger import RESULTS, WITHHELD, read_sources
+
+PICTURE_NOTE = re.compile(rb"(Metrics|Evidence)-SHA256\W{1,3}([0-9a-f]{64})")
+# Role in a result's record to the file it stands for; "{here}" is the folder of the leverage.
+ROLES = {
+    "bars": "market/bars.csv",
+    "market": "market/summary.json",
+    "trained": "infer/trained/decisions.jsonl",
+    "decisions": "infer/trained/decisions.jsonl",
+    "trained_summary": "infer/trained/summary.json",
+    "inference": "infer/trained/summary.json",
+    "manifest": "train/checkpoint.json",
+    "train": "samples/train.jsonl",
+    "validation": "samples/validation.jsonl",
+    "samples": "samples/test.jsonl",
+    "train_samples": "samples/train.jsonl",
+    "validation_samples": "samples/validation.jsonl",
+    "test_samples": "samples/test.jsonl",
+    "probe": "infer/probe.json",
+    "equity": "{here}/equity.csv",
+    "trades": "{here}/trades.csv",
+    "metrics": "{here}/metrics.json",
+    "evidence": "{here}/evidence.json",
+}
+
+
+def known_digests(files: Files) -> dict[str, str]:
+    """SHA-256 of all results, those that were left out of the archive too, by name below the results."""
+    found = {n.removeprefix(RESULTS): digest(files, n) for n in files.names() if n.startswith(RESULTS)}
+    if WITHHELD in files.names():
+        listed = json.loads(content(files, WITHHELD))["files"]
+        found |= {row["file"].removeprefix(RESULTS): row["sha256"] for row in listed}
+    return found
+
+
+def check_records(files: Files) -> tuple[list[str], int]:
+    """Problems, one line each, and how many recorded hashes were compared."""
+    problems, count = [], 0
+    digests = known_digests(files)
+    for name, record in read_sources(files).items():
+        inputs = record.get("inputs", {}) if isinstance(record, Mapping) else {}
+        for role, sha in inputs.items():
+            target = _target(name, role, record)
+            if target in digests:
+                count += 1
+                if digests[target] != sha:
+                    problems.append(f"{RESULTS}{name}: was computed from another {role} than {RESULTS}{target}")
+    for name in sorted(files.names()):
+        if name.startswith(f"{RESULTS}leverage-") and name.endswith((".png", ".svg")):
+            here = name.removeprefix(RESULTS).rpartition("/")[0]
+            for kind, sha in dict.fromkeys(PICTURE_NOTE.findall(content(files, name))):
+                count += 1
+                made_of = f"{here}/{kind.decode().lower()}.json"
+                if digests.get(made_of) != sha.decode():
+                    problems.append(f"{name}: was not drawn of {RESULTS}{made_of}")
+    return problems, count
+
+
+def _target(name: str, role: str, record: Mapping[str, Any]) -> str | None:
+    """The file that a role in a result's record stands for; None for folders and what the archive does not hold."""
+    if role == "base":
+        return "infer/base/decisions.jsonl" if name.startswith("leverage-") else None
+    place = ROLES.get(role)
+    return place.format(here=name.partition("/")[0]) if place else None
+
+
+def picture_names(files: Files) -> dict[str, str]:
+    """SHA-256 of the run's pictures to their names below the results."""
+    names = [n for n in files.names() if n.startswith(f"{RESULTS}leverage-") and n.endswith(".png")]
+    return {digest(files, name): name.removeprefix(RESULTS) for name in names}

@@ -1,0 +1,75 @@
+"""What a PowerPoint file shows: paragraphs, pictures and speaker notes of each slide."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import posixpath
+import re
+import zipfile
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from archiving.verification.container import ArchiveError
+
+DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
+RELATIONS = "{http://schemas.openxmlformats.org/package/2006/relationships}"
+
+
+@dataclass(frozen=True)
+class Slide:
+    """One slide."""
+
+    number: int
+    texts: list[str]
+    pictures: list[str]  # SHA-256
+    notes: list[str]
+
+
+def read_slides(name: str, blob: bytes) -> list[Slide]:
+    """The slides in their order; ArchiveError if the file is no PowerPoint file.
+
+    Parameters
+    ----------
+    name
+        Of the file, for messages.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(blob)) as deck:
+            names = [n for n in deck.namelist() if re.fullmatch(r"ppt/slides/slide\d+\.xml", n)]
+            names.sort(key=lambda n: int(re.findall(r"\d+", n)[0]))
+            return [_slide(deck, number, n) for number, n in enumerate(names, start=1)]
+    except (zipfile.BadZipFile, KeyError, ElementTree.ParseError, EOFError, NotImplementedError) as error:
+        raise ArchiveError(f"{name}: no readable PowerPoint file ({error})") from None
+
+
+def _slide(deck: zipfile.ZipFile, number: int, name: str) -> Slide:
+    folder, file = posixpath.split(name)
+    pictures, notes = [], []
+    for relation in _tree(deck, f"{folder}/_rels/{file}.rels").iter(f"{RELATIONS}Relationship"):
+        target = posixpath.normpath(posixpath.join(folder, relation.get("Target", "")))
+        kind = relation.get("Type", "").rsplit("/", 1)[-1]
+        if kind == "image":
+            pictures.append(hashlib.sha256(deck.read(target)).hexdigest())
+        elif kind == "notesSlide":
+            notes = paragraphs(_tree(deck, target))
+    return Slide(number, paragraphs(_tree(deck, name)), sorted(pictures), notes)
+
+
+def _tree(deck: zipfile.ZipFile, name: str) -> ElementTree.Element:
+    return ElementTree.fromstring(deck.read(name))
+
+
+def paragraphs(tree: ElementTree.Element) -> list[str]:
+    """The text of each paragraph that has any, white space made plain."""
+    found = []
+    for paragraph in tree.iter(f"{DRAWING}p"):
+        parts = [(" " if part.tag == f"{DRAWING}br" else part.text or "") for part in paragraph.iter() if _says(part)]
+        text = " ".join("".join(parts).split())
+        if text:
+            found.append(text)
+    return found
+
+
+def _says(part: ElementTree.Element) -> bool:
+    return part.tag in (f"{DRAWING}t", f"{DRAWING}br")

@@ -1,0 +1,188 @@
+"""A small, made-up run packed for the tests of the archive, and ways to tamper with it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_inputs import Run, edit_json, make_run, run_program
+
+import archive
+import deck
+import evaluate
+import plot
+import simulate
+from archiving.pack import manifest, write_zip
+from common.files import sha256, write_json, write_jsonl
+
+NAME = "made"
+CFF = """\
+cff-version: 1.2.0
+message: Cite it.
+title: A study
+abstract: What it is about.
+authors:
+  - family-names: Doe
+    given-names: Jo
+    orcid: https://orcid.org/0000-0002-1825-0097
+license: Apache-2.0
+keywords: [trading]
+"""
+CONFIGURATION: dict[str, Any] = {
+    "run": NAME,
+    "device": "cpu",
+    "market": {
+        "name": "Synthetic BTC-like hourly market",
+        "source": "synthetic",
+        "csv": {"path": None, "sha256": None},
+        "download": {"url": None, "sha256": None},
+    },
+    "samples": {"prompt": "report"},
+    "base_model": {"name": "Tiny-Qwen3", "source": "tiny", "folder": None},
+    "evaluate": {"variants": []},
+}
+
+
+def make_project(folder: Path) -> Path:
+    """A git repository with what an archive takes of the project."""
+    texts = {
+        "Snakefile": "rule all:\n",
+        "rules/market.smk": "# market\n",
+        "envs/workflow.txt": "snakemake==9.27.1\n",
+        "config/schema.yaml": "type: object\n",
+        "CITATION.cff": CFF,
+        "LICENSE": "Apache-2.0\n",
+        ".gitignore": "/results/\n/.snakemake/\n",
+    }
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    git(folder, "init", "--quiet")
+    commit(folder)
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git as somebody whom no machine is named after."""
+    who = ["-c", "user.name=Jo Doe", "-c", "user.email=jo@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def commit(folder: Path) -> None:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "A state")
+
+
+def make_finished(project: Path, **settings: Any) -> Run:
+    """A made-up run that went through simulate, evaluate, plot and deck."""
+    results = project / "results" / NAME
+    run = make_run(results, **settings)
+    rows = []
+    bars = [line.split(",") for line in (results / "market/bars.csv").read_text().splitlines()[1:]]
+    closes = {row[0]: float(row[-1]) for row in bars}
+    for line in (results / "infer/trained/decisions.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        facts = {"id": row["id"], "timestamp": row["timestamp"], "current_price": closes[row["timestamp"]]}
+        rows.append({"prompt": [{"role": "user", "content": row["timestamp"]}], "label": "", "metadata": facts})
+    write_jsonl(results / "samples/test.jsonl", rows)
+    for model in ("base", "trained"):
+        write_json(results / f"model/{model}/config.json", {"architectures": ["Qwen3ForCausalLM"]})
+        (results / f"model/{model}/model.safetensors").write_bytes(model.encode() * 9)
+    checkpoint = json.loads((results / "train/checkpoint.json").read_text())
+    write_json(results / "train" / checkpoint["checkpoint"] / "metadata.json", {"format": "torch_dist"})
+    settings_ = checkpoint["parameters"] | {"seed": 0}
+    edit_json(results / "train/checkpoint.json", weights_sha256="c" * 64, parameters=settings_)
+    inputs = {"manifest": sha256(results / "train/checkpoint.json")}
+    edit_json(results / "model/parity.json", inputs=inputs)
+    finish(run)
+    for file, rule in (("leverage-2/metrics.json", "simulate"), ("market/bars.csv", "market")):
+        coded = base64.b64encode(f"results/{NAME}/{file}".encode()).decode()
+        record = {"rule": rule, "shellcmd": f"python scripts/{rule}.py", "input": [], "endtime": 1.7e9}
+        write_json(project / ".snakemake/metadata" / coded, record)
+    return run
+
+
+def finish(run: Run) -> None:
+    """Everything from simulate on; the page is a stand-in."""
+    ledger = run.folder.parent / "ledger"
+    for main, command in (
+        (simulate.main, run.simulate),
+        (evaluate.main, [*run.evaluate, "--ledger", ledger]),
+        (plot.main, run.plot),
+        (deck.main, run.deck),
+    ):
+        run_program(main, command)
+    (run.folder / "leverage-2/tearsheet.html").write_text("<!DOCTYPE html><title>Made up</title>\n")
+
+
+def pack(project: Path, *more: str, configuration: Any = CONFIGURATION) -> Path:
+    """Call archive.py as its rule does; the ZIP file."""
+    output = project / "results" / NAME / "archive" / f"{NAME}.zip"
+    command = ["--results", project / "results" / NAME, "--configuration", json.dumps(configuration)]
+    command += ["--leverages", "2", "--ledger", project / "results/ledger", "--snakemake", project / ".snakemake"]
+    command += ["--market-data", "--no-weights", "--no-allow-dirty", "--output", output]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archive, "PROJECT", project)
+        run_program(archive.main, command, *more)
+    return output
+
+
+def read(zip_file: Path) -> dict[str, bytes]:
+    """An archive's files."""
+    with zipfile.ZipFile(zip_file) as packed:
+        return {name: packed.read(name) for name in packed.namelist()}
+
+
+def tampered(zip_file: Path, to: Path, *changes: Callable[[dict[str, bytes]], None]) -> Path:
+    """A copy of an archive with changes and, as a forger would, with new checksums."""
+    files = read(zip_file)
+    for change in changes:
+        change(files)
+    payload = {name: content for name, content in files.items() if name.startswith("data/")}
+    files["manifest-sha256.txt"] = manifest(payload)
+    tags = {n: c for n, c in files.items() if n not in payload and n != "tagmanifest-sha256.txt"}
+    files["tagmanifest-sha256.txt"] = manifest(tags)
+    write_zip(to, files)
+    return to
+
+
+def in_deck(part: str, change: Callable[[bytes], bytes]) -> Callable[[dict[str, bytes]], None]:
+    """A change of a part of the deck."""
+
+    def done(files: dict[str, bytes]) -> None:
+        name = "data/results/leverage-2/deck.pptx"
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(files[name])) as before, zipfile.ZipFile(buffer, "w") as after:
+            for entry in before.namelist():
+                content = before.read(entry)
+                new = change(content) if entry == part else content
+                assert entry != part or new != content
+                after.writestr(entry, new)
+        files[name] = buffer.getvalue()
+
+    return done
+
+
+def in_json(name: str, change: Callable[[Any], None]) -> Callable[[dict[str, bytes]], None]:
+    """A change of a JSON file."""
+
+    def done(files: dict[str, bytes]) -> None:
+        value = json.loads(files[name])
+        change(value)
+        files[name] = json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+
+    return done
+
+
+def hashed(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

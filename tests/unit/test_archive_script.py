@@ -1,0 +1,299 @@
+"""archive.py: what it packs, that it repeats, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archive_inputs import CONFIGURATION, NAME, commit, git, make_finished, make_project, pack, read
+
+from archiving.join import joined
+from archiving.scan import Scanner, readable
+from archiving.source import bundle, read_source
+from archiving.verification.program import verify
+from common.errors import InputError
+from common.files import sha256
+
+# Written in parts, so that this file holds none itself.
+TOKENS = [
+    "gh" + "p_" + "a1B2" * 9,
+    "hf" + "_" + "aBcDe" * 7,
+    "AK" + "IA" + "ABCDEFGHIJKLMNOP",
+    "-----BEGIN " + "RSA PRIVATE KEY-----",
+    "https://user:" + "geheim99@example.org/x",
+    "sk" + "-proj-" + "Ab3" * 14,
+    "pass" + "word: " + "hunter2hunter2",
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a finished run."""
+    project = make_project(tmp_path_factory.mktemp("script") / "project")
+    make_finished(project)
+    return project
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    shutil.copytree(made, tmp_path / "project")
+    return tmp_path / "project"
+
+
+def refused(project: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What is said when the archive is refused for what it would publish; nothing is written then."""
+    with pytest.raises(SystemExit) as error:
+        pack(project)
+    assert error.value.code == 1
+    assert not (project / f"results/{NAME}/archive").exists()
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("archive: error: ")]
+
+
+# --- contents ---
+
+
+def test_the_same_run_gives_the_same_bytes(project: Path, tmp_path: Path) -> None:
+    first = pack(project).read_bytes()
+    (project / f"results/{NAME}/archive").rename(tmp_path / "kept")
+    git(project, "repack", "-a", "-d", "-f", "--quiet")  # the repository packs itself another way
+    for path in (project / "results").rglob("*"):
+        path.touch()  # another time
+    other = project.with_name("another place")
+    project.rename(other)
+    assert pack(other).read_bytes() == first
+
+
+def test_the_checksum_beside_it_is_the_file_s(project: Path) -> None:
+    packed = pack(project)
+    assert packed.with_suffix(".zip.sha256").read_text() == f"{sha256(packed)}  {packed.name}\n"
+
+
+def test_it_holds_what_a_reviewer_asks_for(project: Path) -> None:
+    files = read(pack(project))
+    results = {name.removeprefix("data/results/") for name in files if name.startswith("data/results/")}
+    made = {f"leverage-2/{n}" for n in ("equity.csv", "trades.csv", "metrics.json", "evidence.json", "deck.pptx")}
+    asked = {"samples/test.jsonl", "infer/trained/decisions.jsonl", "train/metrics.jsonl", "market/bars.csv"}
+    assert made | asked <= results
+    assert {"verify.py", "replay.py", "retrain.py", "README.md", "CITATION.cff", "codemeta.json"} <= set(files)
+    assert {"data/source.bundle", "data/claims.json", "data/model-card.md", "data/data-card.md"} <= set(files)
+    assert json.loads(files[".zenodo.json"])["creators"] == [{"name": "Doe, Jo", "orcid": "0000-0002-1825-0097"}]
+    assert json.loads(files["codemeta.json"])["author"][0]["familyName"] == "Doe"
+    assert not any(name.endswith(".safetensors") for name in files)
+    listed = json.loads(files["data/models.json"])["trained"]["files"]["model.safetensors"]
+    assert listed["sha256"] == sha256(project / f"results/{NAME}/model/trained/model.safetensors")
+
+
+@pytest.mark.parametrize("hits", [0.1, 0.55, 0.9])
+def test_every_number_of_a_deck_has_a_source(tmp_path: Path, hits: float) -> None:
+    """Of runs that lost, that earned too little for a claim, and that earned without a doubt."""
+    project = make_project(tmp_path / "project")
+    make_finished(project, hits=hits, hours=120)
+    claims = json.loads(read(pack(project))["data/claims.json"])["decks"][0]["claims"]
+    assert [(claim["slide"], claim["number"], claim["text"]) for claim in claims if claim["how"] == "unexplained"] == []
+    assert sum("file" in claim for claim in claims) > 100
+
+
+def test_weights_come_along_if_asked_for(project: Path) -> None:
+    files = read(pack(project, "--weights"))
+    assert files["data/results/model/trained/model.safetensors"] == b"trained" * 9
+
+
+def test_the_bundle_gives_the_sources_back(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(read(pack(project))["data/source.bundle"])
+    subprocess.run(["git", "clone", "--quiet", tmp_path / "b", tmp_path / "clone"], check=True)
+    assert (tmp_path / "clone/Snakefile").read_text() == "rule all:\n"
+
+
+def test_paths_of_this_machine_are_replaced_by_the_archive_s_own(project: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "private data" / "btc.csv"
+    outside.parent.mkdir()
+    outside.write_text("timestamp,close\n")
+    market = CONFIGURATION["market"] | {"source": "csv", "csv": {"path": str(outside), "sha256": None}}
+    packed = pack(project, configuration=CONFIGURATION | {"market": market})
+    files = read(packed)
+    assert json.loads(files["data/configuration.json"])["market"]["csv"]["path"] == "sources/btc.csv"
+    assert files["data/sources/btc.csv"] == outside.read_bytes()
+    assert [name for name, content in files.items() if b"private data" in content] == []
+
+
+def test_an_archive_s_crate_is_valid(made: Path, tmp_path: Path) -> None:
+    """By roc-validator, with the terms that the rocrate library brings: nothing is fetched."""
+    pytest.importorskip("rocrate_validator")
+    packed = pack(made)
+    shutil.copy(packed, tmp_path / "good.zip")
+    shutil.rmtree(packed.parent)
+    assert crate_issues(tmp_path / "good.zip") == []
+    folder = tmp_path / "bad"
+    with zipfile.ZipFile(tmp_path / "good.zip") as archive:
+        archive.extractall(folder)
+    metadata = json.loads((folder / "ro-crate-metadata.json").read_text())
+    metadata["@graph"] = [row for row in metadata["@graph"] if row["@id"] != f"#run-{NAME}"]
+    (folder / "ro-crate-metadata.json").write_text(json.dumps(metadata))
+    assert crate_issues(folder)
+
+
+def crate_issues(place: Path) -> list[str]:
+    """What the Workflow Run RO-Crate profile requires and is not there."""
+    import rocrate
+    import rocrate_validator.utils.document_loader as loader
+    import rocrate_validator.utils.http as http
+    from rocrate_validator import models, services
+
+    context = json.loads((Path(rocrate.__file__).parent / "data/ro-crate.jsonld").read_text())
+    for term in ("ComputationalWorkflow", "FormalParameter"):
+        context["@context"][term] = f"https://bioschemas.org/{term}"  # as RO-Crate 1.1 has them
+
+    class Answer:
+        status_code = 200
+        headers: dict[str, str] = {"Content-Type": "application/ld+json"}  # noqa: RUF012
+
+        def json(self) -> Any:
+            return context
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader, "_fetch_json_ld", lambda url: context)
+        patch.setattr(http.HttpRequester, "get", lambda self, url, **more: Answer(), raising=False)
+        settings = services.ValidationSettings(
+            rocrate_uri=str(place),
+            profile_identifier="workflow-run-crate-0.5",
+            requirement_severity=models.Severity.REQUIRED,
+            skip_availability_check=True,
+        )
+        return [str(issue.message) for issue in services.validate(settings).get_issues()]
+
+
+# --- sources ---
+
+
+def test_a_changed_or_new_file_is_refused_and_packed_only_if_allowed(project: Path, tmp_path: Path) -> None:
+    (project / "Snakefile").write_text("rule other:\n")
+    (project / "new.py").write_text("NEW = 1\n")
+    with pytest.raises(InputError, match=r"Snakefile, new\.py\. Commit them, or set archive\.allow_dirty"):
+        pack(project)
+    packed = pack(project, "--allow-dirty")
+    files = read(packed)
+    assert json.loads(files["data/run.json"])["source"]["changed"] == ["Snakefile", "new.py"]
+    assert "differ from it" in files["README.md"].decode()
+    assert verify(packed)[1] == []
+    (tmp_path / "b").write_bytes(files["data/source.bundle"])
+    (tmp_path / "p").write_bytes(files["data/source.patch"])
+    subprocess.run(["git", "clone", "--quiet", tmp_path / "b", tmp_path / "clone"], check=True)
+    git(tmp_path / "clone", "apply", str(tmp_path / "p"))
+    assert (tmp_path / "clone/new.py").read_text() == "NEW = 1\n"
+    assert (tmp_path / "clone/Snakefile").read_text() == "rule other:\n"
+    assert git(project, "diff", "--cached", "--name-only") == ""  # the user's own index is as it was
+
+
+def test_a_clean_state_is_not_dirty_and_its_bundle_repeats(project: Path) -> None:
+    source = read_source(project)
+    assert not source.dirty
+    assert source.patch == b""
+    assert bundle(project, source.commit) == bundle(project, source.commit)
+
+
+def test_without_a_repository_it_says_so(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+    with pytest.raises(InputError, match="git repository"):
+        pack(project)
+
+
+def test_trials_that_the_evidence_does_not_count_are_refused(project: Path) -> None:
+    entry = next((project / "results/ledger").rglob("*.json"))
+    entry.with_name("0" * 16 + ".json").write_text(entry.read_text())
+    with pytest.raises(InputError, match=r"counts 1 variants on these hours, but .* holds 2 by now"):
+        pack(project)
+
+
+# --- what must not be published ---
+
+
+def test_planted_secrets_are_refused_with_one_line_each(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decisions = project / f"results/{NAME}/infer/trained/decisions.jsonl"
+    (project / f"results/{NAME}/infer/probe.json").write_text(json.dumps({"note": "\n".join(TOKENS)}))
+    lines = [line for line in refused(project, capsys) if "infer/probe.json" in line]
+    assert len(lines) == len(TOKENS)
+    assert all(line.startswith("archive: error: data/results/infer/probe.json, line 1: ") for line in lines)
+    assert not any(token in line for token in TOKENS for line in lines)
+    assert decisions.exists()
+
+
+@pytest.mark.parametrize("where", ["home", "host", "environment", "someone else's home"])
+def test_names_of_this_machine_and_its_people_are_refused(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setenv("HOME", "/srv/people/jo")
+    monkeypatch.setenv("DEPLOY_TOKEN", "Zugang-4711")
+    monkeypatch.setattr(socket, "gethostname", lambda: "gpu7")
+    planted = {"home": "/srv/people/jo/data", "host": "on gpu7.", "environment": "x Zugang-4711 y"}
+    words = planted.get(where, "/home/" + "alice/data")
+    benchmarks = project / f"results/{NAME}/benchmarks"
+    benchmarks.mkdir()
+    (benchmarks / "train.tsv").write_text(f"s\n{words}\n")
+    error = refused(project, capsys)
+    assert len(error) == 1
+    assert error[0].startswith("archive: error: data/host/benchmarks/train.tsv, line 2: ")
+    (benchmarks / "train.tsv").write_text("s\n1.0\n")
+    assert pack(project).exists()  # the control
+
+
+def test_a_secret_in_the_history_of_the_sources_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "notes.txt").write_text(f"\n{TOKENS[0]}\n")
+    commit(project)
+    (project / "notes.txt").write_text("nothing\n")
+    commit(project)
+    error = refused(project, capsys)
+    assert error[0].startswith("archive: error: notes.txt (git ")
+    assert ", line 2: a GitHub token (" in error[0]
+
+
+def test_a_secret_in_the_deck_or_in_a_picture_s_notes_is_refused(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    place = project / f"results/{NAME}/leverage-2"
+    note = PngInfo()
+    note.add_text("Author", f"by {TOKENS[1]}", zip=True)
+    Image.new("RGB", (2, 2)).save(place / "more.png", pnginfo=note)
+    with zipfile.ZipFile(place / "deck.pptx", "a", zipfile.ZIP_DEFLATED) as deck:
+        deck.writestr("docProps/custom.xml", f"<x>{TOKENS[2]}</x>")
+    error = "\n".join(refused(project, capsys))
+    assert "leverage-2/more.png, line 1: a Hugging Face token" in error
+    assert "leverage-2/deck.pptx, docProps/custom.xml, line 1: an AWS key" in error
+
+
+def test_pixels_and_weights_are_not_taken_for_names() -> None:
+    scanner = Scanner("/root", ("vm",), {})
+    noise = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\x04IDAT vm " + b"\0" * 4
+    assert scanner.problems(readable("a.png", noise)) == []
+    assert scanner.problems(readable("a.safetensors", b" vm ")) == []
+    assert scanner.problems([("a.csv", b" vm ")]) == ["a.csv, line 1: the name of this machine (vm...)"]
+
+
+def test_ordinary_words_are_no_secrets() -> None:
+    scanner = Scanner("/root", ("localhost",), {"SHORT_TOKEN": "abc", "PATH": "/usr/bin"})
+    words = b'{"output_ids": [1, 2], "finish_reason": "stop", "tokenizer": "x", "max_new_tokens": 24, "abc": 1}'
+    assert scanner.problems([("a", words), ("b", b"https://example.org/a:b@c /rooted /usr/bin")]) == []
+
+
+# --- the programs inside ---
+
+
+@pytest.mark.parametrize("name", ["verification", "replaying", "retraining"])
+def test_each_program_is_one_file_of_the_standard_library(name: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(joined(f"archiving.{name}.program"))
+    command = [sys.executable, "-I", "-S", program, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: ")
+    assert "archiving" not in program.read_text()

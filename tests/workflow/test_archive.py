@@ -1,0 +1,119 @@
+"""The archive of a real run: packed by its rule, then verified, replayed and retrained from the ZIP file alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from project_copy import PROJECT, Workflow
+
+from archiving.pack import manifest, write_zip
+
+pytestmark = pytest.mark.slow
+
+CONFIGURATION = ["--configfile", "config/minimal.yaml"]
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ["-c", "user.name=Jo Doe", "-c", "user.email=jo@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def packed(minimal: tuple[Workflow, str]) -> Path:
+    """The minimal run as `snakemake archive` packs it, from a repository of its own."""
+    workflow = minimal[0]
+    for name in ("CITATION.cff", "LICENSE", ".gitignore"):
+        shutil.copy2(PROJECT / name, workflow.folder / name)
+    git(workflow.folder, "init", "--quiet")
+    git(workflow.folder, "add", "--all")
+    git(workflow.folder, "commit", "--quiet", "--message", "The sources")
+    workflow.run("archive", *CONFIGURATION)
+    return workflow.results("minimal") / "archive/minimal.zip"
+
+
+@pytest.fixture
+def alone(packed: Path, tmp_path: Path) -> Path:
+    """The ZIP file unpacked in a folder that has nothing else."""
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(tmp_path / "alone")
+    return tmp_path / "alone"
+
+
+def program(folder: Path, name: str, *arguments: str | Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    """Run a program of the archive as somebody who has Python and nothing of this project."""
+    command = [sys.executable, "-I", folder / name, *arguments]
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder.parent)}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=timeout
+    )
+
+
+def test_the_archive_of_a_real_run_verifies(alone: Path) -> None:
+    done = program(alone, "verify.py")
+    assert done.returncode == 0, done.stderr
+    assert "1,204 closes were computed again" in done.stdout
+    claims = json.loads((alone / "data/claims.json").read_text())["decks"][0]["claims"]
+    assert [claim for claim in claims if claim["how"] == "unexplained"] == []
+
+
+def test_packing_again_gives_the_same_bytes(minimal: tuple[Workflow, str], packed: Path) -> None:
+    before = packed.read_bytes()
+    minimal[0].run("archive", *CONFIGURATION, "--forcerun", "archive")
+    assert packed.read_bytes() == before
+
+
+def test_replay_makes_the_same_bytes_from_the_decisions_to_the_slides(alone: Path) -> None:
+    done = program(alone, "replay.py", "--python", sys.executable)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = sum(path.is_file() for path in (alone / "data/results/leverage-2").iterdir())
+    assert f"{made} of {made} files are the same, byte for byte" in done.stdout
+    assert program(alone, "verify.py").returncode == 0  # the archive's own folder is as it was
+
+
+def test_replay_tells_what_other_decisions_change(alone: Path, tmp_path: Path) -> None:
+    """A control: an archive with forged decisions and new checksums does not replay."""
+    files = {p.relative_to(alone).as_posix(): p.read_bytes() for p in alone.rglob("*") if p.is_file()}
+    name = "data/results/leverage-2/equity.csv"
+    files[name] = files[name].replace(b",100000.0,0.0,0.0\n", b",100001.0,0.0,0.0\n", 1)
+    payload = {n: c for n, c in files.items() if n.startswith("data/")}
+    files["manifest-sha256.txt"] = manifest(payload)
+    tags = {n: c for n, c in files.items() if n not in payload and n != "tagmanifest-sha256.txt"}
+    files["tagmanifest-sha256.txt"] = manifest(tags)
+    write_zip(tmp_path / "forged.zip", files)
+    done = program(alone, "replay.py", tmp_path / "forged.zip", "--python", sys.executable)
+    assert done.returncode == 1
+    assert "DIFFERS: leverage-2/equity.csv" in done.stdout
+    assert "100001.0 there, 100000.0 here" in done.stdout
+
+
+def test_a_tampered_archive_is_not_replayed(alone: Path) -> None:
+    (alone / "data/configuration.json").write_text("{}")
+    done = program(alone, "replay.py", "--python", sys.executable)
+    assert done.returncode == 1
+    assert "data/configuration.json: was changed" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not alone.with_name("alone-replay").exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_retrain_makes_the_same_bytes_from_the_market_to_the_slides(alone: Path) -> None:
+    done = program(alone, "retrain.py", "--python", sys.executable, timeout=1700)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "trained: 300 of 300 decisions are the same" in done.stdout
+    assert "DIFFERS" not in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_replay_makes_the_pinned_environment_by_itself(alone: Path) -> None:
+    done = program(alone, "replay.py", timeout=1700)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "byte for byte" in done.stdout
+    assert (alone.with_name("alone-replay") / "environment/bin/snakemake").exists()
