@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 from common.files import write_json
 from common.progress import Progress
+from common.provenance import record
 from trading.costs import Execution
 from trading.evidence.case import Case, Settings
 from trading.evidence.collect import collect
@@ -31,12 +33,16 @@ from trading.synthetic import Settings as MarketSettings
 Floats = NDArray[np.float64]
 
 HOURS, BEFORE, LEVERAGE, LUCKY = 1706, 794, 2.0, 20
+# As in the workflow, compact prompts, but with fewer draws: the rates are of many seeds.
 QUICK = Settings(permutations=500, bootstrap=300, reality_check=200)
+LOOK_BACK = 120
 MARKETS = {
     "with a planted signal": {},
     "with nothing to learn": {"momentum": 0.0, "trend": 0.0, "slow_drift": 0.0},
 }
 UNSKILLED = ("random", f"luckiest of {LUCKY}, declared", f"luckiest of {LUCKY}, not declared")
+# Rules of the past, which have no skill where there is nothing to learn; with a planted signal they may have.
+FOLLOWER, FADER = (f"{verb} the mean of {LOOK_BACK} hours" for verb in ("follows", "fades"))
 SKILLED = {"right in 53% of the hours": 0.53, "right in 56% of the hours": 0.56, "right in 58% of the hours": 0.58}
 WORDS = ("skill", "alpha", "edge", "outperform")
 
@@ -52,9 +58,18 @@ def skilled_trader(rng: np.random.Generator, returns: Floats, right: float) -> F
     return np.where(rng.random(HOURS) < right, np.sign(returns), -np.sign(returns))
 
 
+def trend(close: Floats) -> Floats:
+    """1 where the close before each decision is above its mean over the look-back, else -1. Shape (HOURS,)."""
+    total = np.cumsum(np.append(0.0, close))
+    last = np.arange(BEFORE + 1, BEFORE + HOURS + 1)
+    mean = (total[last] - total[last - LOOK_BACK]) / LOOK_BACK
+    return np.where(close[BEFORE : BEFORE + HOURS] > mean, 1.0, -1.0)
+
+
 def judged(close: Floats, sides: Floats, base: Floats, trials: int = 1) -> Verdict:
     """The verdict on one trader."""
-    return collect(Case(close, BEFORE, sides, base, LEVERAGE, Execution(), QUICK), Thresholds(), declared=trials)[1]
+    case = Case(close, BEFORE, sides, base, LEVERAGE, Execution(), QUICK, look_back=LOOK_BACK)
+    return collect(case, Thresholds(), declared=trials)[1]
 
 
 def claims(market: str, seed: int) -> dict[str, dict[str, bool]]:
@@ -71,6 +86,8 @@ def claims(market: str, seed: int) -> dict[str, dict[str, bool]]:
         random: judged(close, traders[1], base),
         declared: judged(close, luckiest, base, trials=LUCKY),
         hidden: judged(close, luckiest, base),
+        FOLLOWER: judged(close, trend(close), base),
+        FADER: judged(close, -trend(close), base),
     }
     found |= {name: judged(close, skilled_trader(rng, returns, right), base) for name, right in SKILLED.items()}
     return {name: verdict.words for name, verdict in found.items()}
@@ -78,7 +95,7 @@ def claims(market: str, seed: int) -> dict[str, dict[str, bool]]:
 
 def rates(market: str, seeds: int) -> dict[str, dict[str, float]]:
     """Trader to the share of the seeds in which each word, and any of them, might be said."""
-    counts: dict[str, Counter[str]] = {name: Counter() for name in (*UNSKILLED, *SKILLED)}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in (*UNSKILLED, FOLLOWER, FADER, *SKILLED)}
     progress = Progress(seeds, f"market {market}, seed")
     for seed in range(seeds):
         for name, words in claims(market, seed).items():
@@ -111,6 +128,8 @@ def main() -> None:
         "what": f"share of {args.seeds} seeds in which the verdict allows a word, by market and planted trader",
         "hours": HOURS,
         "leverage": LEVERAGE,
+        "settings": asdict(QUICK) | {"look_back": LOOK_BACK},
+        "versions": record(argparse.Namespace(), {}, ["numpy", "arch"])["versions"],
         "rates": found,
     }
     write_json(args.output, result)

@@ -138,6 +138,9 @@ def check_arguments(args: argparse.Namespace) -> Thresholds:
 
 def check_inputs(metrics: dict[str, Any], market: dict[str, Any], args: argparse.Namespace) -> None:
     """Refuse the metrics of another leverage, or of other files."""
+    for name, kind in (("market", dict), ("terms", dict), ("strategies", list), ("parameters", dict)):
+        if not isinstance(metrics.get(name), kind):
+            raise InputError(f'{args.metrics}: no "{name}". Run simulate again.')
     if metrics.get("leverage") != args.leverage:
         raise InputError(
             f"{args.metrics}: is for leverage {metrics.get('leverage')}, not {args.leverage:g}. Give the file of "
@@ -145,7 +148,7 @@ def check_inputs(metrics: dict[str, Any], market: dict[str, Any], args: argparse
         )
     for role in ("bars", "market", "trained", "base"):
         check_input(metrics, args.metrics, role, getattr(args, role))
-    if market.get("name") != metrics["market"]["name"]:
+    if market.get("name") != metrics["market"].get("name"):
         raise InputError(f"{args.metrics}: is of another market than {args.market}. Run simulate again.")
     try:
         execution_of(metrics["terms"])
@@ -190,6 +193,8 @@ def check_equity(case: Case, bars: Bars, args: argparse.Namespace) -> None:
         if key not in curves.books:
             raise InputError(f"{args.equity}: has no strategy {key}. Run simulate again.")
         equity = curves.books[key].equity
+        if not equity[0] > 0:
+            raise InputError(again.format(f"{key} has another first equity"))
         value = np.append(1.0, np.cumprod(case.paths[key].growth))
         if not np.allclose(equity / equity[0], value, rtol=1e-9, atol=1e-12):
             bar = int(np.argmax(~np.isclose(equity / equity[0], value, rtol=1e-9, atol=1e-12)))
@@ -213,7 +218,9 @@ def make_case(
             f"{args.trained}: {len(trained)} decisions are too few to test anything, at least {LEAST_BARS} are needed. "
             "Raise samples.test."
         )
-    labels = {row["key"]: row["label"] for row in metrics["strategies"]}
+    labels = {row.get("key"): row.get("label") for row in metrics["strategies"]}
+    if not all(isinstance(labels.get(key), str) for key in ("trained", "base")):
+        raise InputError(f"{args.metrics}: a strategy has no label. Run simulate again.")
     span = bars.time[start : start + len(trained) + 1]
     return Case(
         close=bars.close,
@@ -242,7 +249,7 @@ def make_case(
 
 def directions(decisions: Decisions, metrics: dict[str, Any]) -> np.ndarray:
     """Directions as simulate traded them."""
-    policy = metrics["parameters"]["invalid"]
+    policy = metrics["parameters"].get("invalid")
     if policy not in DIRECTION:
         raise InputError(f"metrics: invalid is {policy!r}, none of {', '.join(DIRECTION)}. Run simulate again.")
     sides = decisions.directions(policy)

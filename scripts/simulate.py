@@ -22,6 +22,7 @@ from trading.decisions import DIRECTION, Decisions, check_same_questions, first_
 from trading.metrics import summary, total_return, trades
 from trading.tables import write_equity, write_trades
 
+MOST_LEVERAGE = 1000
 # What helps against invalid answers, beside more room for them.
 REMEDY = {"trained": "train longer", "base": "lower infer.base.temperature"}
 
@@ -150,8 +151,8 @@ def ranking(
 
 def check_arguments(args: argparse.Namespace) -> None:
     """Refuse numbers that no account can be kept with."""
-    if not (math.isfinite(args.leverage) and args.leverage > 0):
-        raise InputError(f"--leverage {args.leverage}: must be a number above 0.")
+    if not 0 < args.leverage <= MOST_LEVERAGE:
+        raise InputError(f"--leverage {args.leverage}: must be a number above 0, and {MOST_LEVERAGE} at most.")
     if not (math.isfinite(args.capital) and args.capital > 0):
         raise InputError(f"--capital {args.capital}: must be a number of dollars above 0.")
     if not 0 <= args.max_invalid_share <= 1:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
 from trading.evidence.case import CONSTANTS
+from trading.evidence.verdict import KINDS, WORDS
 
 Kinds = Mapping[str, type | tuple[type, ...]]
 
@@ -16,6 +18,13 @@ NUMBER = (int, float)
 MAYBE = (int, float, type(None))  # a number, or null where it is not defined
 SPAN = (list, type(None))
 STRATEGIES = ("trained", "base", *CONSTANTS)
+TESTS = (
+    "exposure_matched_null", "regression", "timing", "bootstrap", "sharpe", "reality_check", "base", "baselines",
+    "sensitivity",
+)  # fmt: skip
+ADJUSTED = ("exposure_matched_null", "regression", "timing", "bootstrap", "baselines")
+# How each of the four words may stand in a sentence.
+STEMS = {"alpha": r"\balphas?\b", "edge": r"\bedges?\b", "skill": r"\bskill", "outperform": r"outperform"}
 
 METRICS: Kinds = {
     "leverage": NUMBER,
@@ -43,6 +52,7 @@ _NULL, _BOOTSTRAP, _SHARPE = "tests.exposure_matched_null", "tests.bootstrap", "
 _SENSITIVITY = "tests.sensitivity"
 EVIDENCE: Kinds = {
     "leverage": NUMBER,
+    "strategy.label": str,
     "strategy.constant": (str, type(None)),
     "verdict.kind": str,
     **dict.fromkeys((f"verdict.words.{word}" for word in ("alpha", "edge", "skill", "outperform")), bool),
@@ -50,6 +60,9 @@ EVIDENCE: Kinds = {
     "verdict.sentences": dict,
     **dict.fromkeys((f"thresholds.{name}.value" for name in ("level", "deflated_sharpe", "break_even_bps")), NUMBER),
     **dict.fromkeys((f"{_NULL}.{name}" for name in ("statistic", "p_value", "p_value_worse", "percentile")), NUMBER),
+    f"{_NULL}.percentile_shifts": NUMBER,
+    **dict.fromkeys((f"tests.{name}.p_value_adjusted" for name in ADJUSTED), NUMBER),
+    **dict.fromkeys((f"tests.{name}.{field}" for name in TESTS for field in ("method", "verdict")), str),
     f"{_NULL}.settings.permutations": int,
     f"{_NULL}.settings.shifts": int,
     **dict.fromkeys((f"{_NULL}.histogram.{name}" for name in ("edges", "permutations", "shifts")), list),
@@ -100,6 +113,27 @@ def check_metrics(metrics: Mapping[str, Any], path: Path) -> None:
 def check_evidence(evidence: Mapping[str, Any], path: Path) -> None:
     """The same for evidence.json."""
     need(evidence, EVIDENCE, path, "evaluate")
+    verdict, differences = evidence["verdict"], evidence["tests"]["bootstrap"]["differences"]
+    for key, row in differences.items():
+        fields = {"label": str, "statistic": NUMBER, "interval": SPAN, "p_value_corrected": NUMBER}
+        need(row if isinstance(row, dict) else {}, fields, path, "evaluate", f"tests.bootstrap.differences.{key}.")
+    names = [evidence["strategy"]["label"], *(row["label"] for row in differences.values())]
+    if verdict["kind"] not in KINDS:
+        raise InputError(f'{path}: unknown "verdict.kind" {verdict["kind"]!r}. Run evaluate again.')
+    for key, sentence in verdict["sentences"].items():
+        if not isinstance(sentence, str):
+            raise InputError(f'{path}: "verdict.sentences.{key}" is no text. Run evaluate again.')
+        # What the tests do not support is not printed, whoever wrote it there; names are their owners' affair.
+        for name in names:
+            sentence = sentence.replace(name, "")
+        for word in WORDS:
+            if not verdict["words"][word] and re.search(STEMS[word], sentence, re.IGNORECASE):
+                raise InputError(
+                    f'{path}: "verdict.sentences.{key}" says {word}, which its tests do not allow. Run evaluate again.'
+                )
+    for number, row in enumerate(evidence["tests"]["baselines"]["strategies"]):
+        fields = {"key": str, "label": str, "total_return": NUMBER}
+        need(row if isinstance(row, dict) else {}, fields, path, "evaluate", f"tests.baselines.strategies[{number}].")
 
 
 def check_market(market: Mapping[str, Any], path: Path) -> None:

@@ -12,6 +12,7 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
+from numpy.typing import NDArray
 
 from report import terms
 from report.drawing import date_axis, end_labels, page
@@ -118,7 +119,7 @@ def decisions_figure(
     strip.set_ylabel("Each\nhour", rotation=0, ha="right", va="center")
     strip.grid(False)
     strip.tick_params(labelbottom=False, bottom=False)
-    draw_rolling(rolling, curves, np.array([word == "BUY" for word in decisions], dtype=np.float64))
+    draw_rolling(rolling, curves, *(np.array([word == side for word in decisions]) for side in ("BUY", "SELL")))
     legend = [
         Patch(color=DECISION["BUY"], label=f"Buy {share(list(decisions).count('BUY') / len(decisions))}"),
         Patch(color=DECISION["SELL"], label=f"Sell {share(list(decisions).count('SELL') / len(decisions))}"),
@@ -166,11 +167,16 @@ def draw_price(axes: Axes, curves: Curves, width: float = 1.0) -> None:
     date_axis(axes)
 
 
-def draw_rolling(axes: Axes, curves: Curves, buy: Floats) -> None:
-    """Share of Buy over the last hours, filled towards the half that it lies in."""
+def draw_rolling(axes: Axes, curves: Curves, buy: NDArray[np.bool_], sell: NDArray[np.bool_]) -> None:
+    """Share of Buy among the sides taken over the last hours, filled towards its half; a gap where none was taken."""
     window = rolling_window(buy.size)
-    total = np.concatenate([[0.0], np.cumsum(buy)])
-    level = (total[window:] - total[:-window]) / window
+
+    def counted(chosen: NDArray[np.bool_]) -> Floats:
+        total = np.concatenate([[0.0], np.cumsum(chosen)])
+        return total[window:] - total[:-window]
+
+    taken = counted(buy | sell)
+    level = np.divide(counted(buy), taken, out=np.full(taken.size, np.nan), where=taken > 0)
     at = curves.times[window - 1 : -1]
     for side, colour in ((level >= 0.5, DECISION["BUY"]), (level <= 0.5, DECISION["SELL"])):
         axes.fill_between(at, level, 0.5, where=side, interpolate=True, color=colour, alpha=0.45, linewidth=0)

@@ -97,8 +97,8 @@ class Findings(Statements):
         )
         others = len(self.tests["bootstrap"]["differences"])
         counted = self.found(
-            f"p: that a lead is chance, one-sided, corrected for {plural(trials, 'trial')} and "
-            f"{plural(others, 'comparison')}.",
+            f"p: how often chance alone would give so large a lead, one-sided, corrected for {plural(trials, 'trial')} "
+            f"and {plural(others, 'comparison')}.",
             tested.TRIALS, DIFFERENCES,
         )  # fmt: skip
         return [how, counted, *self.verdict("outperform", "skill")]
@@ -107,7 +107,10 @@ class Findings(Statements):
 
     def test_header(self) -> list[Fact]:
         """Titles of the columns of the tests."""
-        interval = self.found(f"p and {self.confidence()} interval", "tests.bootstrap.settings.confidence")
+        trials = self.tests["sharpe"]["settings"]["trials"]["used"]
+        after = f" after {plural(trials, 'trial')}" if trials > 1 else ""
+        title = f"p{after}, {self.confidence()} interval"
+        interval = self.found(title, tested.TRIALS, "tests.bootstrap.settings.confidence")
         return [Fact("Test", ()), Fact("Statistic", ()), interval, Fact("Verdict", ())]
 
     def test_rows(self) -> list[list[Fact]]:
@@ -133,15 +136,10 @@ class Findings(Statements):
         test = self.tests["exposure_matched_null"]
         settings = test["settings"]
         what = f"Own positions, other timing: {settings['permutations']:,} permutations, {settings['shifts']:,} shifts"
-        beaten = f"beats {beaten_share(test['percentile'])}"
-        fields = ("settings.permutations", "settings.shifts", "percentile", "p_value")
-        trials = self.tests["sharpe"]["settings"]["trials"]["used"]
-        p_value = probability(test["p_value"])
-        if trials > 1:
-            p_value += f"; {probability(self.evidence['verdict']['p_value_adjusted'])} after {trials:,} trials"
-        name, statistic, spread, verdict = self.row("exposure_matched_null", what, beaten, p_value, *fields)
-        more = [f"{self.tests_file}: {field}" for field in ("verdict.p_value_adjusted", tested.TRIALS)]
-        return [name, statistic, Fact(spread.text, (*spread.sources, *more)), verdict]
+        shares = [beaten_share(test[name]) for name in ("percentile", "percentile_shifts")]
+        beaten = f"beats {shares[0]} and {shares[1]}"
+        fields = ("settings.permutations", "settings.shifts", "percentile", "percentile_shifts", "p_value_adjusted")
+        return self.row("exposure_matched_null", what, beaten, probability(test["p_value_adjusted"]), *fields)
 
     def market_row(self) -> list[Fact]:
         """The regression on the market."""
@@ -197,7 +195,9 @@ class Findings(Statements):
         what = f"{test['settings']['draws']:,} random traders of its exposure"
         statistic = f"their median {percent(test['random_median'], 1)}"
         spread = p_and_span(test, tenth)
-        return self.row("baselines", what, statistic, spread, "settings.draws", "random_median", "p_value", "interval")
+        return self.row(
+            "baselines", what, statistic, spread, "settings.draws", "random_median", "p_value_adjusted", "interval"
+        )
 
     def cost_row(self) -> list[Fact]:
         """The break-even cost."""
@@ -271,14 +271,15 @@ class Findings(Statements):
         return self.found(f"Leverage: {text}.", *(f"tests.sensitivity.{field}" for field in fields))
 
 
-TEST = ("statistic", "p_value", "interval")
+TEST = ("statistic", "p_value_adjusted", "interval")
 
 
 def p_and_span(test: Mapping[str, Any], form: Any) -> str:
     """p = 0.009, 0.15 to 1.58; what is not defined is left out, and all of it where there is no statistic."""
     if test["statistic"] is None:
         return ""
-    p_value = "" if test["p_value"] is None else probability(test["p_value"])
+    adjusted = test.get("p_value_adjusted", test["p_value"])
+    p_value = "" if adjusted is None else probability(adjusted)
     return ", ".join(part for part in (p_value, span(test["interval"], form)) if part)
 
 

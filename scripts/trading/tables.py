@@ -98,6 +98,8 @@ def read_equity(path: Path) -> Curves:
                 numbers.setdefault(key, []).append(values)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Run simulate.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error}). {again}") from None
     if not numbers:
         raise InputError(f"{path}: no rows. {again}")
     first, *others = times

@@ -26,12 +26,15 @@ SKILLED = Findings(
     null_p_worse=1.0,
     percentile=1.0,
     draws=10_000,
+    percentile_shifts=1.0,
+    shifts=1_585,
     trials=1,
     alpha=0.0012,
     alpha_interval=(0.0006, 0.0018),
     alpha_p=0.0001,
     deflated_sharpe=0.999,
     break_even_bps=7.5,
+    ahead_at_cost=True,
     rivals=RIVALS,
     snooping_p=None,
     truncated=2,
@@ -39,7 +42,8 @@ SKILLED = Findings(
     invalid_as="HOLD",
 )
 CHANCE = replace(
-    SKILLED, total_return=0.0503, null_p=0.37, null_p_worse=0.6, percentile=0.634, alpha_p=0.3, alpha=0.0001,
+    SKILLED, total_return=0.0503, null_p=0.37, null_p_worse=0.6, percentile=0.634, percentile_shifts=0.63,
+    alpha_p=0.3, alpha=0.0001,
     alpha_interval=(-0.0004, 0.0006), deflated_sharpe=0.6, break_even_bps=0.07,
 )  # fmt: skip
 STEMS = {"alpha": r"\balphas?\b", "edge": r"\bedges?\b", "skill": r"\bskill", "outperform": r"outperform"}
@@ -63,7 +67,8 @@ def test_a_result_like_the_published_one_is_called_chance_with_its_p_value() -> 
     assert found.kind == "chance"
     assert not any(found.words.values())
     assert found.sentences["chance"] == (
-        "Tiny cannot be told from chance: it beat 63.4% of 10,000 rearrangements of its own positions (p = 0.37)."
+        "Tiny cannot be told from chance: it beat 63.4% of 10,000 permutations and 63.0% of 1,585 shifts of "
+        "its own positions (larger p = 0.37)."
     )
     assert found.sentences["constants"] == "A constant position ended with more: Always Sell (+49.63%), against +5.03%."
     assert found.sentences["invalid"] == (
@@ -93,10 +98,28 @@ def test_every_combination_of_results_says_only_what_its_tests_allow() -> None:
         assert passes or not any(found.words.values())
         assert found.words["skill"] == (passes and deflated == 0.99)
         assert found.words["edge"] == (found.words["skill"] and cost in (None, 9.0))
-        assert found.words["alpha"] == (passes and alpha_p == 0.0001)
+        assert found.words["alpha"] == (found.words["skill"] and alpha_p == 0.0001)
         assert (found.kind == "skill") == found.words["skill"]
     assert combinations > 10_000
     assert kinds == set(KINDS)
+
+
+def test_what_a_drift_of_the_market_gives_anyone_is_no_edge() -> None:
+    found = verdict(replace(SKILLED, ahead_at_cost=False), Thresholds())
+    assert (found.words["edge"], found.words["skill"]) == (False, True)
+    assert "edge" not in found.sentences["costs"]
+
+
+def test_no_word_is_said_without_the_deflated_sharpe_ratio() -> None:
+    found = verdict(replace(SKILLED, deflated_sharpe=0.9), Thresholds())
+    assert found.kind == "better_than_chance"
+    assert not any(found.words.values())
+
+
+def test_a_threshold_of_ones_own_does_not_carry_the_reason_of_another() -> None:
+    own = Thresholds(level=0.9).record()
+    assert own["level"]["reason"].startswith("Chosen in the configuration; 0.05 is what")
+    assert own["deflated_sharpe"] == Thresholds().record()["deflated_sharpe"]
 
 
 def test_trials_can_take_a_claim_back() -> None:
@@ -105,7 +128,7 @@ def test_trials_can_take_a_claim_back() -> None:
     found = verdict(replace(lucky, trials=15), Thresholds())
     assert found.kind == "chance_after_trials"
     assert found.null_p_adjusted == pytest.approx(1 - 0.99**15)
-    assert "(p = 0.010), but the best of 15 trials would (p = 0.14 after 15 trials)" in found.sentences["chance"]
+    assert "(larger p = 0.010), but the best of 15 trials would (p = 0.14 after 15 trials)" in found.sentences["chance"]
 
 
 def test_leads_are_corrected_for_the_number_of_rivals() -> None:

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 
 # A total loss has no logarithm; one millionth of a millionth is as good as nothing.
 TINY = 1e-12
+# Two strategies whose log values differ by no more are one.
+EQUAL = 1e-9
 CHUNK = 500
 FAN_POINTS = 120
 FAN_PERCENTILES = (2.5, 25.0, 50.0, 75.0, 97.5)
@@ -139,6 +141,8 @@ def superiority(resampled: Floats, observed: float) -> float:
     observed
         The difference that was observed; of two equal strategies it is 0 and the p-value 1.
     """
+    if abs(observed) < EQUAL and np.ptp(resampled) < EQUAL:
+        return 1.0
     centred = resampled - observed
     return float((1 + np.count_nonzero(centred >= observed)) / (1 + centred.size))
 

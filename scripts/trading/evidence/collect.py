@@ -6,6 +6,7 @@ from typing import Any
 
 from trading.evidence import comparisons, records
 from trading.evidence.case import CONSTANTS, RULES, Case
+from trading.evidence.sharpe import adjusted
 from trading.evidence.verdict import (
     Findings,
     Rival,
@@ -18,6 +19,9 @@ from trading.evidence.verdict import (
 )
 
 Record = dict[str, Any]
+
+# Tests of the one strategy that is shown: as the best of several trials each has to reach more.
+ADJUSTED = ("exposure_matched_null", "regression", "timing", "bootstrap", "baselines")
 
 
 def collect(
@@ -54,11 +58,13 @@ def collect(
         "reality_check": comparisons.reality_record(case, bootstrap["settings"]["block"]),
         "base": comparisons.base_record(case, bootstrap["differences"]),
         "baselines": comparisons.baselines_record(case),
-        "sensitivity": comparisons.sensitivity_record(case),
+        "sensitivity": comparisons.sensitivity_record(case, thresholds.break_even_bps),
     }
     findings = findings_of(case, tests, leads, truncated, unparsable, invalid_as)
     for key, value in corrected_p_values(findings).items():
         bootstrap["differences"][key]["p_value_corrected"] = value
+    for name in ADJUSTED:
+        tests[name]["p_value_adjusted"] = adjusted(tests[name]["p_value"], findings.trials)
     decided = verdict(findings, thresholds)
     for name, passed in passes(findings, tests, decided, thresholds).items():
         tests[name]["verdict"] = "not applicable" if passed is None else "passed" if passed else "not passed"
@@ -82,12 +88,15 @@ def findings_of(
         null_p_worse=null["p_value_worse"],
         percentile=null["percentile"],
         draws=null["settings"]["permutations"],
+        percentile_shifts=null["percentile_shifts"],
+        shifts=null["settings"]["shifts"],
         trials=tests["sharpe"]["settings"]["trials"]["used"],
         alpha=regression["statistic"],
         alpha_interval=tuple(regression["interval"]) if regression["interval"] else None,
         alpha_p=regression["p_value"],
         deflated_sharpe=tests["sharpe"]["deflated"],
         break_even_bps=tests["sensitivity"]["break_even_bps"],
+        ahead_at_cost=tests["sensitivity"]["at_cost"]["ahead"],
         rivals=tuple(
             Rival(key, case.labels[key], kind, case.total_return(key), leads[key]) for key, kind in kinds.items()
         ),
@@ -110,11 +119,11 @@ def passes(findings: Findings, tests: Record, decided: Verdict, thresholds: Thre
     return {
         "exposure_matched_null": decided.null_p_adjusted <= level if moves else None,
         "regression": has_alpha(findings, thresholds) if moves else None,
-        "timing": tests["timing"]["p_value"] <= level if moves else None,
-        "bootstrap": tests["bootstrap"]["p_value"] <= level,
+        "timing": tests["timing"]["p_value_adjusted"] <= level if moves else None,
+        "bootstrap": tests["bootstrap"]["p_value_adjusted"] <= level,
         "sharpe": deflated >= thresholds.deflated_sharpe if deflated is not None else None,
         "reality_check": snooping <= level if snooping is not None else None,
         "base": corrected["base"] <= level,
-        "baselines": tests["baselines"]["p_value"] <= level if moves else None,
-        "sensitivity": earns_after_costs(findings, thresholds) if findings.constant != "flat" else None,
+        "baselines": tests["baselines"]["p_value_adjusted"] <= level if moves else None,
+        "sensitivity": earns_after_costs(findings, thresholds) if moves else None,
     }

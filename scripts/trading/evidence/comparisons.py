@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trading.costs import simulate
+from trading.costs import final_value, simulate
 from trading.evidence.baselines import best_constant, random_with_exposure
 from trading.evidence.bootstrap import TINY
-from trading.evidence.case import Case
+from trading.evidence.case import CONSTANTS, Case
+from trading.evidence.null import circular_shifts
 from trading.evidence.reality_check import reality_check
 from trading.evidence.records import Record, interval
 from trading.evidence.sensitivity import (
@@ -119,8 +121,8 @@ def baselines_record(case: Case) -> Record:
     }
 
 
-def sensitivity_record(case: Case) -> Record:
-    """Cost, latency, leverage."""
+def sensitivity_record(case: Case, asked_bps: float) -> Record:
+    """Cost, latency, leverage; and who is ahead at `asked_bps`, basis points a side."""
     terms = (case.trained, case.returns, case.leverage, case.execution)
     keys = ("trained", "base", "always_buy", "always_sell")
     curves = return_over_leverage(np.array([case.sides[key] for key in keys]), case.returns, LEVERAGES, case.execution)
@@ -134,6 +136,7 @@ def sensitivity_record(case: Case) -> Record:
         "settings": {"most_bps": MOST_BPS, "most_leverage": MOST_LEVERAGE},
         "seed": None,
         "break_even_bps": break_even,
+        "at_cost": at_cost(case, asked_bps),
         "liquidation_leverage": liquidation_leverage(case.trained, case.returns, case.execution, MOST_LEVERAGE),
         "surface": {
             "cost_bps": list(COSTS_BPS),
@@ -144,6 +147,26 @@ def sensitivity_record(case: Case) -> Record:
             "values": LEVERAGES.tolist(),
             "total_return": {key: row.tolist() for key, row in zip(keys, curves, strict=True)},
         },
+    }
+
+
+def at_cost(case: Case, asked_bps: float) -> Record:
+    """Total returns at a cost: of the model, of the constant positions, and the median of the model's own shifts.
+
+    A market that falls pays everybody who is short. An edge is what the model has beyond that.
+    """
+    execution = replace(case.execution, fee_bps=asked_bps, slippage_bps=0.0)
+    shifts = circular_shifts(case.trained.astype(np.int8))
+    total = {
+        key: float(final_value(case.returns, case.sides[key], case.leverage, execution) - 1)
+        for key in ("trained", *CONSTANTS)
+    }
+    median = float(np.median(final_value(case.returns, shifts, case.leverage, execution)) - 1)
+    return {
+        "cost_bps": asked_bps,
+        "total_return": total,
+        "median_shift": median,
+        "ahead": total["trained"] > max(0.0, median, *(total[key] for key in CONSTANTS)),
     }
 
 

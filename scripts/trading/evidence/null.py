@@ -56,8 +56,8 @@ class Null:
         The larger one of the two families' p-values; one-sided, small if the observed did better than chance.
     p_value_worse
         The same for doing worse than chance.
-    percentile
-        Share of the permutations that did worse, ties counted half, between 0 and 1.
+    percentile, percentile_shifts
+        Share of the permutations and of the shifts that did worse, ties counted half, between 0 and 1.
     runs
         Runs of equal position.
     turnover
@@ -70,6 +70,7 @@ class Null:
     p_value: float
     p_value_worse: float
     percentile: float
+    percentile_shifts: float
     runs: int
     turnover: float
 
@@ -80,6 +81,7 @@ def exposure_matched_null(
     draws: int,
     rng: np.random.Generator,
     look_back: int = 0,
+    latency: int = 0,
 ) -> Null:
     """Compare `directions` with its circular shifts and with `draws` permutations of its runs.
 
@@ -95,6 +97,8 @@ def exposure_matched_null(
         Source of the permutations.
     look_back
         Bars before its own that a decision may depend on: so many shifts are left out, half of them at most.
+    latency
+        Bars after which `statistic` fills a decision: the shifts that know the future begin as much later.
 
     Raises
     ------
@@ -110,7 +114,9 @@ def exposure_matched_null(
         raise ValueError(f"look_back must be at least 0, got {look_back}")
     observed = float(statistic(directions[np.newaxis])[0])
     shifted = circular_shifts(directions)
-    shifted = shifted[min(look_back, len(shifted) // 2) :]
+    unseen = np.ones(len(shifted), dtype=bool)
+    unseen[latency : latency + min(look_back, len(shifted) // 2)] = False
+    shifted = shifted[unseen] if look_back else shifted
     shifts = _family(_chunks(shifted), statistic, observed)
     permutations = _family(
         (run_permutations(directions, size, rng) for size in _sizes(draws)),
@@ -118,14 +124,14 @@ def exposure_matched_null(
         observed,
     )
     families = (shifts, permutations)
-    values = permutations.values
     return Null(
         observed=observed,
         shifts=shifts,
         permutations=permutations,
         p_value=max(family.p_value for family in families),
         p_value_worse=max(_p_value(-family.values, -observed) for family in families),
-        percentile=float((values < observed).mean() + (values == observed).mean() / 2),
+        percentile=_percentile(permutations.values, observed),
+        percentile_shifts=_percentile(shifts.values, observed),
         runs=len(run_starts(directions)),
         turnover=float(turnover(directions[np.newaxis])[0]),
     )
@@ -180,6 +186,10 @@ def _family(draws: Iterable[Directions], statistic: Callable[[Directions], Float
 
 def _p_value(values: Floats, observed: float) -> float:
     return float((1 + np.count_nonzero(values >= observed)) / (1 + values.size))
+
+
+def _percentile(values: Floats, observed: float) -> float:
+    return float((values < observed).mean() + (values == observed).mean() / 2)
 
 
 def _sizes(draws: int) -> list[int]:

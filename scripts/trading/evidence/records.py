@@ -28,6 +28,7 @@ def null_record(case: Case) -> Record:
         settings.permutations,
         settings.generator("exposure_matched_null"),
         case.look_back,
+        case.execution.latency,
     )
     tail = 1 - settings.confidence
     return {
@@ -48,6 +49,7 @@ def null_record(case: Case) -> Record:
         "p_value_permutations": found.permutations.p_value,
         "p_value_worse": found.p_value_worse,
         "percentile": found.percentile,
+        "percentile_shifts": found.percentile_shifts,
         "median": float(np.median(found.permutations.values)),
         "runs": found.runs,
         "turnover": {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from trading.evidence.sharpe import adjusted
+
 if TYPE_CHECKING:
     from trading.evidence.verdict import Findings, Rival, Thresholds
 
@@ -51,24 +53,23 @@ def chance(findings: Findings, thresholds: Thresholds, kind: str, adjusted_p: fl
         )
     if kind == "wiped_out":
         return f"{findings.label} lost all of its capital."
-    drawn = f"{findings.draws:,} rearrangements of its own positions"
     level = f"the {percentage(thresholds.level)} level"
-    p_value = probability(findings.null_p)
+    p_value = f"larger {probability(findings.null_p)}"
     after = f"{probability(adjusted_p)} after {findings.trials:,} trials"
     if kind == "chance":
-        return f"{findings.label} cannot be told from chance: it beat {beaten(findings)} of {drawn} ({p_value})."
+        return f"{findings.label} cannot be told from chance: it beat {drawn(findings)} ({p_value})."
     if kind == "worse_than_chance":
         return (
-            f"{findings.label} did worse than chance: it beat {beaten(findings)} of {drawn} "
+            f"{findings.label} did worse than chance: it beat {drawn(findings)} "
             f"({probability(findings.null_p_worse)} for so little)."
         )
     if kind == "chance_after_trials":
         return (
-            f"{findings.label} cannot be told from chance: it beat {beaten(findings)} of {drawn} ({p_value}), but the "
-            f"best of {findings.trials:,} trials would ({after})."
+            f"{findings.label} cannot be told from chance: it beat {drawn(findings)} ({p_value}), but the best of "
+            f"{findings.trials:,} trials would ({after})."
         )
     values = p_value if findings.trials == 1 else f"{p_value}; {after}"
-    return f"{findings.label} beat {beaten(findings)} of {drawn} ({values}): its timing differs from chance at {level}."
+    return f"{findings.label} beat {drawn(findings)} ({values}): its timing differs from chance at {level}."
 
 
 def skill(findings: Findings, thresholds: Thresholds, kind: str, words: dict[str, bool]) -> str:
@@ -114,7 +115,8 @@ def market(findings: Findings, words: dict[str, bool]) -> str:
         return ""
     low, high = (1e4 * bound for bound in findings.alpha_interval)
     size = f"{1e4 * findings.alpha:+.2f} basis points an hour (interval {low:+.2f} to {high:+.2f}, "
-    size += f"{probability(findings.alpha_p)})"
+    size += probability(adjusted(findings.alpha_p, findings.trials))
+    size += f" after {findings.trials:,} trials)" if findings.trials > 1 else ")"
     if words["alpha"]:
         return f"Alpha, beyond its exposure to the market: {size}."
     return f"Beyond its exposure to the market it earned {size}: not enough for a claim."
@@ -153,11 +155,19 @@ def invalid(findings: Findings) -> str:
     return f"{text}."
 
 
-def beaten(findings: Findings) -> str:
+def drawn(findings: Findings) -> str:
+    """How much of either family of rearrangements was beaten."""
+    return (
+        f"{beaten(findings.percentile)} of {findings.draws:,} permutations and {beaten(findings.percentile_shifts)} of "
+        f"{findings.shifts:,} shifts of its own positions"
+    )
+
+
+def beaten(percentile: float) -> str:
     """Share of the draws that did worse, without rounding up to all of them."""
-    share = 100 * findings.percentile
+    share = 100 * percentile
     if share > 99.9:
-        return "all" if findings.percentile == 1 else "more than 99.9%"
+        return "all" if percentile == 1 else "more than 99.9%"
     return f"{share:.1f}%"
 
 
