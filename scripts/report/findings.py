@@ -187,7 +187,10 @@ class Findings(Statements):
         test = self.tests["base"]
         p_value = tested.corrected(self.evidence)["base"]
         spread = ", ".join(part for part in (probability(p_value), span(test["interval"], multiple)) if part)
-        return self.row("base", "End capital over the base model's", multiple(test["statistic"]), spread, *TEST)
+        what, end = "End capital over the base model's", multiple(test["statistic"])
+        name, statistic, cell, verdict = self.row("base", what, end, spread, "statistic", "interval")
+        corrected = f"{self.tests_file}: {DIFFERENCES}.base.p_value_corrected"
+        return [name, statistic, Fact(cell.text, (*cell.sources, corrected)), verdict]
 
     def random_row(self) -> list[Fact]:
         """Random sides with the model's exposure."""

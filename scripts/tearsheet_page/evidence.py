@@ -53,7 +53,7 @@ KINDS = {
     "leakage": Kind("Leakage between the splits", "free bars between neighbours", plain),
 }
 # Shown in the overview of all tests, in a table of its own or by the method's side.
-SHOWN_ELSEWHERE = ("statistic", "p_value", "interval", "verdict", "method", "seed", "differences", "strategies")
+SHOWN_ELSEWHERE = ("statistic", "p_value", "p_value_adjusted", "interval", "verdict", "method", "seed", "differences", "strategies")
 
 
 def verdict(evidence: Record, metrics: Record) -> Markup:
@@ -102,8 +102,9 @@ def overview(evidence: Record) -> Markup:
         shown = maybe(kind.show, test.get("statistic"))
         bounds = span(kind.show, test.get("interval"))
         link = element("a", kind.title, href=f"#test-{name}")
-        rows.append((link, kind.statistic, shown, bounds, p_value(test.get("p_value")), _passed(test)))
-    head = ("Test", "Statistic", "Value", "Interval", "p-value", "Verdict")
+        p_values = (p_value(test.get("p_value")), p_value(test.get("p_value_adjusted")))
+        rows.append((link, kind.statistic, shown, bounds, *p_values, _passed(test)))
+    head = ("Test", "Statistic", "Value", "Interval", "p-value", "after trials", "Verdict")
     return table("Each test by itself", head, rows, "numbers tests")
 
 
@@ -156,10 +157,14 @@ def _rivals(test: Record) -> Iterator[Markup]:
     ratio = decimals(3)
     if differences := test.get("differences"):
         rows = (
-            (row["label"], ratio(row["statistic"]), span(ratio, row["interval"]), p_value(row["p_value"]))
+            (
+                *(row["label"], ratio(row["statistic"]), span(ratio, row["interval"])),
+                *(p_value(row["p_value"]), p_value(row.get("p_value_corrected"))),
+            )
             for row in differences.values()
         )
-        yield table("Against each other strategy", ("Strategy", "Ratio of end capitals", "Interval", "p-value"), rows)
+        head = ("Strategy", "Ratio of end capitals", "Interval", "p-value", "after trials and comparisons")
+        yield table("Against each other strategy", head, rows)
     if rules := test.get("strategies"):
         rows = ((row["label"], percent(row["total_return"])) for row in rules)
         yield table("Simple rules on the same hours", ("Rule", "Total return"), rows)

@@ -126,7 +126,7 @@ def test_the_corrected_p_values_are_those_of_the_verdicts_sentence(decks: Shelf,
 def test_every_test_stands_in_the_table_with_its_verdict(decks: Shelf) -> None:
     tests = evidence(decks, "planted")["tests"]
     rows = table(decks["planted"][1].slides[7])
-    assert rows[0] == ["Test", "Statistic", "p and 95% interval", "Verdict"]
+    assert rows[0] == ["Test", "Statistic", "p, 95% interval", "Verdict"]
     known = (
         "exposure_matched_null", "regression", "timing", "bootstrap", "sharpe", "reality_check", "base", "baselines",
         "sensitivity", "leakage",

@@ -148,12 +148,15 @@ def findings(draw: st.DrawFn) -> verdict.Findings:
         null_p_worse=draw(PROBABILITY),
         percentile=draw(st.floats(0, 1)),
         draws=10_000,
+        percentile_shifts=draw(st.floats(0, 1)),
+        shifts=1_585,
         trials=draw(st.integers(1, 40)),
         alpha=alpha,
         alpha_interval=None if alpha is None else (alpha - 0.01, alpha + 0.01),
         alpha_p=None if alpha is None else draw(PROBABILITY),
         deflated_sharpe=draw(st.none() | st.floats(0, 1)),
         break_even_bps=draw(st.none() | st.floats(0, 500)),
+        ahead_at_cost=draw(st.booleans()),
         rivals=tuple(
             verdict.Rival(key, key.replace("_", " "), kind, draw(st.floats(-1, 20)), draw(PROBABILITY))
             for key, kind in RIVALS
@@ -219,6 +222,7 @@ def test_nothing_is_shown_without_passing_the_comparison_with_chance(found: verd
 def test_the_verdict_in_a_few_words_has_its_p_value(changes: dict[str, Any], expected: str) -> None:
     common = {"label": "M", "hours": 1706, "leverage": 2.0, "total_return": 0.05, "constant": None, "null_p": 0.4}
     common |= {"null_p_worse": 0.6, "percentile": 0.6, "draws": 10_000, "trials": 1, "deflated_sharpe": 0.5}
+    common |= {"percentile_shifts": 0.6, "shifts": 1_585, "ahead_at_cost": True}
     common |= dict.fromkeys(("alpha", "alpha_interval", "alpha_p", "break_even_bps", "snooping_p"))
     common |= {"rivals": (), "truncated": 0, "unparsable": 0, "invalid_as": "HOLD"}
     assert tested.phrase(evidence_of(verdict.Findings(**common | changes))) == expected
