@@ -53,7 +53,10 @@ KINDS = {
     "leakage": Kind("Leakage between the splits", "free bars between neighbours", plain),
 }
 # Shown in the overview of all tests, in a table of its own or by the method's side.
-SHOWN_ELSEWHERE = ("statistic", "p_value", "p_value_adjusted", "interval", "verdict", "method", "seed", "differences", "strategies")
+SHOWN_ELSEWHERE = (
+    *("statistic", "p_value", "p_value_adjusted", "interval", "verdict"),
+    *("method", "seed", "differences", "strategies"),
+)
 
 
 def verdict(evidence: Record, metrics: Record) -> Markup:
