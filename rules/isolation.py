@@ -14,6 +14,7 @@ from typing import Any
 _FIRST = "--contain"
 # Of the environment only this goes in; packages come from PYTHONPATH and the like.
 _PASSED = ("CUDA_VISIBLE_DEVICES", "SLURM_", "NCCL_", "http_proxy", "https_proxy", "no_proxy")
+HOME = "/home/user"  # not below /tmp, over which --workdir comes
 _INFINIBAND = Path("/dev/infiniband")
 
 
@@ -36,7 +37,7 @@ def arguments(before: str, project: Path, scratch: Path, named: Iterable[Path], 
     home = scratch / "home"
     home.mkdir(parents=True, exist_ok=True)
     # Snakemake's own --home, the project, comes first; the last one holds.
-    parts = [_FIRST, "--cleanenv", "--workdir", str(scratch), "--home", str(home), "--bind", str(project)]
+    parts = [_FIRST, "--cleanenv", "--workdir", str(scratch), "--home", f"{home}:{HOME}", "--bind", str(project)]
     for path in sorted({path.absolute() for path in named}):
         if path.exists() and not path.is_relative_to(project):
             parts += ["--bind", f"{path}:{path}:ro"]

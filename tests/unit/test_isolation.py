@@ -3,7 +3,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from isolation import arguments, named_paths, of_another_job, passed, scratch_folder, sees_gpus
+from isolation import HOME, arguments, named_paths, of_another_job, passed, scratch_folder, sees_gpus
 
 
 def parts(before: str, tmp_path: Path, named: list[Path] | None = None, gpu: bool = False) -> list[str]:
@@ -20,7 +20,7 @@ def test_only_the_project_and_scratch_are_mounted(tmp_path: Path) -> None:
     assert {"--contain", "--cleanenv"} <= set(given)
     assert mounts(given) == {str(tmp_path / "project")}
     assert given[given.index("--workdir") + 1] == str(tmp_path / "scratch")
-    assert given[given.index("--home") + 1] == str(tmp_path / "scratch" / "home")
+    assert given[given.index("--home") + 1] == f"{tmp_path / 'scratch' / 'home'}:{HOME}"
     assert (tmp_path / "scratch" / "home").is_dir()
 
 
