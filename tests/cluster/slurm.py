@@ -160,7 +160,9 @@ class Cluster:
 
     def power_on(self, node: str) -> None:
         """Start its daemon again, and wait until Slurm uses it."""
-        self.command("slurmd", "-N", node)
+        # gres.conf is looked for beside the slurm.conf that the daemon was told of.
+        told = os.environ | {"SLURM_CONF": str(self.folder / "slurm.conf")}
+        subprocess.run(["slurmd", "-N", node], env=told, check=True, timeout=60)
 
         def idle() -> bool:
             state = self.command("sinfo", "-h", "-n", node, "-o", "%t")
