@@ -9,8 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+<<<<<<< HEAD
 from project_copy import PROJECT
 from slurm import Cluster
+=======
+from slurm import Cluster, end_all
+>>>>>>> 869a644 (A failed test leaves nothing running)
 
 from containers import provide
 from images import read_definition, root_arguments
@@ -76,3 +80,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(folder)
     finally:
         subprocess.run([HERE / "slurm_down.sh", folder], timeout=120)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Iterator[None]:
+    yield
+    end_all()

@@ -25,6 +25,7 @@ BIN = Path(sys.executable).parent
 # What a test cannot wait for, and containers; the rest is the profile as it is shipped.
 QUICKER = {"slurm-init-seconds-before-status-checks": 2, "latency-wait": 5}
 LEFT_OUT = ("software-deployment-method", "apptainer-args")
+STARTED: list[subprocess.Popen[str]] = []
 _SUBMITTED = re.compile(r"SLURM jobid (\d+) \(log: (\S+)\)")
 
 
@@ -70,7 +71,7 @@ class Folder:
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Type the command as a user does who has not activated any environment."""
         kept = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [BIN / "snakemake", "--profile", "slurm", *arguments],
             cwd=self.path,
             env=kept | {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
@@ -79,6 +80,8 @@ class Folder:
             text=True,
             start_new_session=True,
         )
+        STARTED.append(process)
+        return process
 
     def end(self, process: subprocess.Popen[str], timeout: float = 800) -> Run:
         """Wait for it."""
@@ -130,6 +133,19 @@ def toy(path: Path, snakefile: str, settings: Mapping[str, Any] | None = None) -
     # A group of one would hide the rule's name.
     folder.configure({"groups": None, "group-components": None} | dict(settings or {}))
     return folder
+
+
+def end_all() -> None:
+    """End what a failed test left running; Snakemake cancels its jobs."""
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
 
 
 @dataclass(frozen=True)
