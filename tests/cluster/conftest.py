@@ -9,12 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-<<<<<<< HEAD
 from project_copy import PROJECT
-from slurm import Cluster
-=======
 from slurm import Cluster, end_all
->>>>>>> 869a644 (A failed test leaves nothing running)
 
 from containers import provide
 from images import read_definition, root_arguments
