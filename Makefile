@@ -11,6 +11,8 @@ ENVS := $(sort $(wildcard envs/*.txt))
 READY := .venv/ready-$(shell cat $(ENVS) | sha256sum | cut -c1-16)
 # SGLang asks for CUDA packages that a CPU has no use for; its own files list what it really imports.
 NODEPS := $(wildcard envs/*-nodeps.txt)
+# Two processes, whatever the machine: a run of the workflow takes up to 4 GB.
+PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 PACKAGES := $(filter-out envs/constraints.txt %-cuda.txt $(NODEPS),$(ENVS))
 
 .PHONY: help deck containers archive compare test test-long test-gpu test-cluster plan check-profile lint clean
@@ -36,7 +38,7 @@ compare: $(READY) ## two runs side by side: make compare A=results/one B=two.zip
 	@$(BIN)/python scripts/compare.py $(A) $(B) $(if $(PAGE),--page $(PAGE))
 
 test: $(READY) ## unit tests, and the whole workflow at minimal size, up to 12 minutes
-	@$(BIN)/python -m pytest -m "not long and not gpu" $(ARGS)
+	@$(BIN)/python -m pytest -m "not long and not gpu" $(PARALLEL) $(ARGS)
 
 test-cluster: $(READY) ## real Slurm and Apptainer, set up for it as root on Debian 12, up to 25 minutes
 	@$(BIN)/python -m pytest tests/cluster $(ARGS)
