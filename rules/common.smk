@@ -12,6 +12,7 @@ from digest import code_digest, constant
 from images import image_of, image_path, root_arguments
 from isolation import arguments, named_paths, of_another_job, passed, scratch_folder, sees_gpus
 from snakemake.logging import logger
+from trials import trials_elsewhere
 
 # Programs run with the Python that runs Snakemake, whether its environment is activated or not.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))

@@ -29,6 +29,9 @@ rule evaluate:
         variants=" ".join(map(quote, config["evaluate"]["variants"])),
         prompt=config["samples"]["prompt"],
         probe=lambda wildcards, input: f"--probe {input.probe}" if input.probe else "",
+        run=config["run"],
+        # Only to be run again after later trials; asked when the test hours are there.
+        elsewhere=lambda wildcards: trials_elsewhere(Path("results", config["run"]), Path("results/ledger")),
         code=code("evaluate"),
     message:
         "Testing what was earned at leverage {wildcards.leverage}"
@@ -38,4 +41,4 @@ rule evaluate:
         " --equity {input.equity} --metrics {input.metrics} --trained {input.trained} --base {input.base}"
         " --train-samples {input.train_samples} --validation-samples {input.validation_samples}"
         " --test-samples {input.test_samples} --prompt {params.prompt} {params.probe} --ledger results/ledger"
-        " --output {output.evidence} 2>&1 | tee {log}"
+        " --run {params.run} --output {output.evidence} 2>&1 | tee {log}"
