@@ -1,4 +1,5 @@
 # What the rules share: the checked configuration, flags and code digests, the project's Python.
+import json
 import os
 import sys
 from pathlib import Path
@@ -116,6 +117,37 @@ def closing_words():
 def without(section, *keys):
     """A section without some of its keys."""
     return {key: value for key, value in section.items() if key not in keys}
+
+
+def variant_files(name):
+    """A file of each variant's decisions; they lie beside the trained model's."""
+    return [f"results/{config['run']}/infer/{variant['name']}/{name}" for variant in config["variants"]]
+
+
+def variant_checkpoints():
+    """Folders of the earlier checkpoints that variants ask."""
+    iterations = sorted({variant["iteration"] for variant in config["variants"] if variant["iteration"]})
+    return [f"results/{config['run']}/model/iteration-{iteration}" for iteration in iterations]
+
+
+def variant_settings():
+    """What each variant differs in, as variants.py takes it."""
+    found = []
+    for variant in config["variants"]:
+        own = {key: value for key, value in variant.items() if value is not None and key != "iteration"}
+        if variant["iteration"]:
+            own["model"] = f"results/{config['run']}/model/iteration-{variant['iteration']}"
+        found.append(own)
+    return found
+
+
+def compared_variants():
+    """NAME=FILE of the decisions that are tested beside the trained model's: the run's own variants, then others."""
+    own = [variant["name"] for variant in config["variants"]]
+    return [
+        *(f"{name}={file}" for name, file in zip(own, variant_files("decisions.jsonl"), strict=True)),
+        *config["evaluate"]["variants"],
+    ]
 
 
 def sampling(wildcards):

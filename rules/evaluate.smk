@@ -11,7 +11,7 @@ rule evaluate:
         validation_samples="<results>/samples/validation.jsonl",
         test_samples="<results>/samples/test.jsonl",
         probe=["<results>/infer/probe.json"] if config["probe"]["enabled"] else [],
-        variants=[variant.partition("=")[2] for variant in config["evaluate"]["variants"]],
+        variants=[variant.partition("=")[2] for variant in compared_variants()],
     output:
         evidence="<results>/leverage-{leverage}/evidence.json",
     log:
@@ -26,7 +26,7 @@ rule evaluate:
         runtime=10,
     params:
         flags=flags(without(config["evaluate"], "variants")),
-        variants=" ".join(map(quote, config["evaluate"]["variants"])),
+        variants=" ".join(map(quote, compared_variants())),
         prompt=config["samples"]["prompt"],
         probe=lambda wildcards, input: f"--probe {input.probe}" if input.probe else "",
         run=config["run"],

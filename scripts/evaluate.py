@@ -101,6 +101,7 @@ def main() -> None:
         unparsable=trained.count("unparsable"),
         invalid_as=metrics["parameters"]["invalid"],
     )
+    tests["base"]["variants"]["invalid"] = {"trained": trained.invalid} | {n: v.invalid for n, v in variants.items()}
     tests["leakage"] = leakage
     result = {
         "leverage": args.leverage,
