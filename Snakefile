@@ -27,6 +27,7 @@ pathvars:
 wildcard_constraints:
     model="trained|base",
     leverage="[0-9.]+",
+    iteration="[0-9]+",
 
 
 rule all:
@@ -44,6 +45,7 @@ include: "rules/train.smk"
 include: "rules/export_weights.smk"
 include: "rules/infer.smk"
 include: "rules/probe.smk"
+include: "rules/variants.smk"
 include: "rules/simulate.smk"
 include: "rules/evaluate.smk"
 include: "rules/plot.smk"

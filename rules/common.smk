@@ -1,4 +1,5 @@
 # What the rules share: the checked configuration, flags and code digests, the project's Python.
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from digest import code_digest, constant
 from images import image_of, image_path, root_arguments
 from isolation import arguments, named_paths, of_another_job, passed, scratch_folder, sees_gpus
 from snakemake.logging import logger
+from trials import trials_elsewhere
 
 # Programs run with the Python that runs Snakemake, whether its environment is activated or not.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
@@ -115,6 +117,37 @@ def closing_words():
 def without(section, *keys):
     """A section without some of its keys."""
     return {key: value for key, value in section.items() if key not in keys}
+
+
+def variant_files(name):
+    """A file of each variant's decisions; they lie beside the trained model's."""
+    return [f"results/{config['run']}/infer/{variant['name']}/{name}" for variant in config["variants"]]
+
+
+def variant_checkpoints():
+    """Folders of the earlier checkpoints that variants ask."""
+    iterations = sorted({variant["iteration"] for variant in config["variants"] if variant["iteration"]})
+    return [f"results/{config['run']}/model/iteration-{iteration}" for iteration in iterations]
+
+
+def variant_settings():
+    """What each variant differs in, as variants.py takes it."""
+    found = []
+    for variant in config["variants"]:
+        own = {key: value for key, value in variant.items() if value is not None and key != "iteration"}
+        if variant["iteration"]:
+            own["model"] = f"results/{config['run']}/model/iteration-{variant['iteration']}"
+        found.append(own)
+    return found
+
+
+def compared_variants():
+    """NAME=FILE of the decisions that are tested beside the trained model's: the run's own variants, then others."""
+    own = [variant["name"] for variant in config["variants"]]
+    return [
+        *(f"{name}={file}" for name, file in zip(own, variant_files("decisions.jsonl"), strict=True)),
+        *config["evaluate"]["variants"],
+    ]
 
 
 def sampling(wildcards):

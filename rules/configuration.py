@@ -245,9 +245,30 @@ def _contradictions(settings: Settings) -> list[str]:
     evaluate = settings["evaluate"]
     if evaluate["fast"] >= evaluate["slow"]:
         problems.append(_problem("evaluate.fast", evaluate["fast"], f"less than slow ({evaluate['slow']})"))
-    names = [variant.partition("=")[0] for variant in evaluate["variants"]]
+    return problems + _variant_contradictions(settings)
+
+
+def _variant_contradictions(settings: Settings) -> list[str]:
+    """Variants that are none, or that share a name."""
+    train, trained = settings["train"], settings["infer"]["trained"]
+    names = [variant.partition("=")[0] for variant in settings["evaluate"]["variants"]]
+    names += [variant["name"] for variant in settings["variants"]]
+    problems = []
     for name in sorted({name for name in names if names.count(name) > 1 or name in ("trained", "base")}):
-        problems.append(_problem("evaluate.variants", name, "each variant a name of its own, not trained or base"))
+        own = any(variant["name"] == name for variant in settings["variants"])
+        place = "variants" if own else "evaluate.variants"
+        problems.append(_problem(place, name, "each variant a name of its own, not trained or base"))
+    saved = sorted({*range(train["save_every"], train["iterations"], train["save_every"]), train["iterations"]})
+    kept = saved[-train["keep"] : -1]
+    for number, variant in enumerate(settings["variants"]):
+        place, temperature = f"variants.{number}", variant["temperature"]
+        if all(value is None for key, value in variant.items() if key != "name"):
+            problems.append(_problem(place, variant["name"], "a variant that differs in something"))
+        if variant["seed"] is not None and not (trained["temperature"] if temperature is None else temperature):
+            problems.append(_problem(f"{place}.seed", variant["seed"], "a seed with a temperature above 0 only"))
+        if variant["iteration"] is not None and variant["iteration"] not in kept:
+            which = f"one of {_list([str(one) for one in kept])}: what train.keep and save_every leave beside the last"
+            problems.append(_problem(f"{place}.iteration", variant["iteration"], which))
     return problems
 
 
@@ -301,8 +322,10 @@ def _keys(schema: Schema, path: tuple[str, ...] = ()) -> Iterator[tuple[list[str
     for key, sub in schema["properties"].items():
         if sub.get("type") == "object":
             yield from _keys(sub, (*path, key))
-        else:
-            yield [*path, key], sub
+            continue
+        yield [*path, key], sub
+        if "properties" in sub.get("items", {}):
+            yield from _keys(sub["items"], (*path, f"{key}[]"))
 
 
 _INTRODUCTION = """\

@@ -11,7 +11,7 @@ rule evaluate:
         validation_samples="<results>/samples/validation.jsonl",
         test_samples="<results>/samples/test.jsonl",
         probe=["<results>/infer/probe.json"] if config["probe"]["enabled"] else [],
-        variants=[variant.partition("=")[2] for variant in config["evaluate"]["variants"]],
+        variants=[variant.partition("=")[2] for variant in compared_variants()],
     output:
         evidence="<results>/leverage-{leverage}/evidence.json",
     log:
@@ -26,9 +26,12 @@ rule evaluate:
         runtime=10,
     params:
         flags=flags(without(config["evaluate"], "variants")),
-        variants=" ".join(map(quote, config["evaluate"]["variants"])),
+        variants=" ".join(map(quote, compared_variants())),
         prompt=config["samples"]["prompt"],
         probe=lambda wildcards, input: f"--probe {input.probe}" if input.probe else "",
+        run=config["run"],
+        # Only to be run again after later trials; asked when the test hours are there.
+        elsewhere=lambda wildcards: trials_elsewhere(Path("results", config["run"]), Path("results/ledger")),
         code=code("evaluate"),
     message:
         "Testing what was earned at leverage {wildcards.leverage}"
@@ -38,4 +41,4 @@ rule evaluate:
         " --equity {input.equity} --metrics {input.metrics} --trained {input.trained} --base {input.base}"
         " --train-samples {input.train_samples} --validation-samples {input.validation_samples}"
         " --test-samples {input.test_samples} --prompt {params.prompt} {params.probe} --ledger results/ledger"
-        " --output {output.evidence} 2>&1 | tee {log}"
+        " --run {params.run} --output {output.evidence} 2>&1 | tee {log}"

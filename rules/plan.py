@@ -18,7 +18,7 @@ import yaml
 from configuration import ConfigurationError, read_schema, resolve
 
 PROJECT = Path(__file__).parents[1]
-GPU_RULES = ("train", "infer", "probe")
+GPU_RULES = ("train", "infer", "probe", "variants")
 # Bytes a weight, measured on the demo: a checkpoint has the weights and Adam's two moments in 32 bits; with CUDA
 # the weights are there in 16 bits, too.
 CHECKPOINT_BYTES = {"cpu": 13.0, "cuda": 14.0}
@@ -134,7 +134,7 @@ def disk_bytes(settings: Mapping[str, Any], weights: int | None, rules: Iterable
         return None
     device, total = settings["device"], 0.0
     for rule in rules:
-        if rule in ("base_model", "export_weights", "import_weights"):
+        if rule in ("base_model", "export_weights", "export_checkpoint", "import_weights"):
             total += weights * FOLDER_BYTES[device]
         elif rule == "train":
             total += weights * CHECKPOINT_BYTES[device] * (settings["train"]["keep"] + 1)
@@ -145,11 +145,11 @@ def table(rows: Sequence[Row], disk: float | None) -> str:
     """The plan as text."""
     if not rows:
         return "Nothing to be done."
-    lines = [f"{'rule':<15} {'jobs':>4}  {'time':>9}  {'GPU-hours':>9}  why, and where the time is from"]
+    lines = [f"{'rule':<17} {'jobs':>4}  {'time':>9}  {'GPU-hours':>9}  why, and where the time is from"]
     for row in rows:
         hours = "-" if not row.gpus else "?" if row.gpu_hours is None else f"{row.gpu_hours:.2f}"
         why = ", ".join(row.why) or "not said"
-        lines.append(f"{row.rule:<15} {row.jobs:>4}  {duration(row.seconds):>9}  {hours:>9}  {why}; {row.known_from}")
+        lines.append(f"{row.rule:<17} {row.jobs:>4}  {duration(row.seconds):>9}  {hours:>9}  {why}; {row.known_from}")
     unknown = [row.rule for row in rows if row.seconds is None]
     seconds = sum(row.seconds or 0 for row in rows)
     gpu_hours = sum(row.gpu_hours or 0 for row in rows)

@@ -19,7 +19,7 @@ from trading.decisions import DIRECTION, Decisions, check_same_questions, first_
 from trading.evidence.case import LEAST_BARS, Case, Settings
 from trading.evidence.collect import collect
 from trading.evidence.leakage import leakage_record, probe_summary, read_times
-from trading.evidence.trials import record_variants, split_digest
+from trading.evidence.trials import record_variants, window_of
 from trading.evidence.verdict import Thresholds
 from trading.performance import bars_per_year
 from trading.prompts import LOOK_BACK
@@ -51,6 +51,7 @@ def arguments() -> argparse.Namespace:
     add("--probe", type=Path, help="infer/probe.json, where the leakage probe ran")
     add("--variants", type=named, nargs="*", default=[], metavar="NAME=FILE", help="decisions of other variants")
     add("--ledger", type=Path, help="folder that remembers each variant ever evaluated on these hours")
+    add("--run", default="", help="whose variants they are, in the ledger")
     add("--leverage", type=float, required=True, help="exposure as a multiple of equity")
     add("--trials", type=int, default=1, help="variants that were tried on these hours, as far as you know")
     add("--seed", type=int, default=DEFAULTS.seed, help="of all random draws")
@@ -87,9 +88,10 @@ def main() -> None:
     check_equity(case, bars, args)
     ledger = 0
     if args.ledger:
-        close = case.close[start : start + case.bars + 1]
-        split = split_digest(trained.timestamps[0], close)
-        ledger = record_variants(args.ledger, split, [("trained", case.trained), *case.variants.items()])
+        span = slice(start, start + case.bars + 1)
+        hours = window_of(bars.time[span].astype(np.int64).tolist(), bars.close[span].tolist())
+        tried = [("trained", case.trained), *case.variants.items()]
+        ledger = len(record_variants(args.ledger, hours, args.run, tried))
     tests, verdict = collect(
         case,
         thresholds,
@@ -99,6 +101,7 @@ def main() -> None:
         unparsable=trained.count("unparsable"),
         invalid_as=metrics["parameters"]["invalid"],
     )
+    tests["base"]["variants"]["invalid"] = {"trained": trained.invalid} | {n: v.invalid for n, v in variants.items()}
     tests["leakage"] = leakage
     result = {
         "leverage": args.leverage,

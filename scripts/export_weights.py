@@ -7,6 +7,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 from common.errors import InputError, run
 from common.files import read_json, sha256, write_json, written_whole
@@ -20,6 +21,7 @@ def arguments() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True, help="train/checkpoint.json")
+    parser.add_argument("--iteration", type=int, help="an earlier checkpoint of the same training (default: its last)")
     parser.add_argument("--base", type=Path, required=True, help="Hugging Face folder of the base model")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, required=True, help="Hugging Face folder to make")
@@ -52,11 +54,12 @@ def main() -> None:
             f"{manifest['shape'].get(name)}. Use the base model of that training."
         )
     check_input(manifest, args.manifest, "base", args.base)
-    path = args.manifest.parent / manifest["checkpoint"]
+    path = checkpoint_path(args, manifest)
+    name = path.name
     megatron = checkpoint.read_weights(path)
     tensors = to_hugging_face(megatron, shape)
     check_tensors(tensors, shape, str(path))
-    if checksum(megatron) != manifest["weights_sha256"]:
+    if name == manifest["name"] and checksum(megatron) != manifest["weights_sha256"]:
         raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
     base = read_tensors(args.base)
     tensors = {name: tensor.to(stored_dtype(args.base)) for name, tensor in tensors.items()}
@@ -83,7 +86,7 @@ def main() -> None:
             folder / "model.json",
             {
                 "name": base_model["name"],
-                "source": manifest["name"],
+                "source": name,
                 "weights": base_model["weights"],
                 "files": {file.name: sha256(file) for file in sorted(folder.iterdir())},
                 **record(args, {"manifest": args.manifest}, PACKAGES),
@@ -103,9 +106,23 @@ def main() -> None:
         },
     )
     print(
-        f"{args.output}: {manifest['name']}, {changed} of {len(tensors)} tensors changed by training, "
+        f"{args.output}: {name}, {changed} of {len(tensors)} tensors changed by training, "
         f"logits agree to {result['relative_difference']:.1e}"
     )
+
+
+def checkpoint_path(args: argparse.Namespace, manifest: dict[str, Any]) -> Path:
+    """The checkpoint that the manifest names, or the one of another iteration beside it."""
+    last = args.manifest.parent / manifest["checkpoint"]
+    if args.iteration is None:
+        return last
+    path = last.with_name(f"iter_{args.iteration:07d}")
+    if not path.is_dir():
+        kept = ", ".join(sorted(found.name for found in last.parent.glob("iter_*")))
+        raise InputError(
+            f"{path}: no such checkpoint, kept are {kept}. Raise train.keep before a training, or ask for another one."
+        )
+    return path
 
 
 if __name__ == "__main__":

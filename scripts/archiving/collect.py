@@ -18,7 +18,7 @@ from common.errors import InputError
 from common.files import dump, read_json, sha256
 from trading.bars import format_times, read_bars
 from trading.decisions import first_bar, read_decisions
-from trading.evidence.trials import split_digest
+from trading.evidence.trials import HOURS, entries, window_of
 
 RESULTS, HOST = "data/results", "data/host"
 Content = Path | bytes
@@ -245,14 +245,16 @@ def trial_ledger(run: Run, ledger: Path) -> dict[str, Path]:
     decisions = read_decisions(run.path("infer/trained/decisions.jsonl"))
     bars = read_bars(run.path("market/bars.csv"), gaps="allow")
     start = first_bar(decisions, format_times(bars.time), run.path("market/bars.csv"))
-    split = split_digest(decisions.timestamps[0], bars.close[start : start + len(decisions) + 1])[:16]
-    entries = sorted((ledger / split).glob("[!.]*.json"))
+    span = slice(start, start + len(decisions) + 1)
+    seconds = bars.time[span].astype("int64").tolist()
+    found = entries(ledger, window_of(seconds, bars.close[span].tolist()))
     for leverage in run.leverages:
         name = f"leverage-{leverage}/evidence.json"
         counted = run.json(name)["tests"]["sharpe"]["settings"]["trials"]["ledger"]
-        if counted != len(entries):
+        if counted != len(found):
             raise InputError(
-                f"{run.folder}/{name}: counts {counted} variants on these hours, but {ledger} holds {len(entries)} by "
-                "now. Run snakemake archive again with --forcerun evaluate."
+                f"{run.folder}/{name}: counts {counted} variants on these hours, but {ledger} holds {len(found)} by "
+                "now. Run snakemake archive again."
             )
-    return {path.relative_to(ledger).as_posix(): path for path in entries}
+    found += sorted({path.parent / HOURS for path in found})
+    return {path.relative_to(ledger).as_posix(): path for path in found}

@@ -117,8 +117,8 @@ class Findings(Statements):
         """Each test: what, statistic, p-value or interval, verdict."""
         rows = (
             self.null_row(), self.market_row(), self.timing_row(), self.bootstrap_row(), self.sharpe_row(),
-            self.reality_row(), self.base_row(), self.random_row(), self.cost_row(), self.leakage_row(),
-            self.probe_row(),
+            self.reality_row(), self.variants_row(), self.base_row(), self.random_row(), self.cost_row(),
+            self.leakage_row(), self.probe_row(),
         )  # fmt: skip
         return [row for row in rows if row]
 
@@ -181,6 +181,21 @@ class Findings(Statements):
         statistic = "" if test["statistic"] is None else f"{points(test['statistic'])} bp an hour"
         spread = "" if test["p_value"] is None else probability(test["p_value"])
         return self.row("reality_check", what, statistic, spread, "settings.variants", "statistic", "p_value")
+
+    def variants_row(self) -> list[Fact]:
+        """How far the variants lie apart, where there are several."""
+        found = self.tests["base"].get("variants") or {}
+        count = len(found.get("total_return", ()))
+        if count < 2:
+            return []
+        at = "tests.base.variants"
+        bounds = span([found["lowest"], found["highest"]], tenth)
+        return [
+            self.found(f"Total return of the {count} variants", f"{at}.total_return"),
+            self.found(f"median {percent(found['median'], 1)}", f"{at}.median"),
+            self.found(bounds, f"{at}.lowest", f"{at}.highest"),
+            self.found("reported", f"{at}.total_return"),
+        ]
 
     def base_row(self) -> list[Fact]:
         """Trained against base."""

@@ -55,7 +55,7 @@ KINDS = {
 # Shown in the overview of all tests, in a table of its own or by the method's side.
 SHOWN_ELSEWHERE = (
     *("statistic", "p_value", "p_value_adjusted", "interval", "verdict"),
-    *("method", "seed", "differences", "strategies"),
+    *("method", "seed", "differences", "strategies", "variants"),
 )
 
 
@@ -171,3 +171,9 @@ def _rivals(test: Record) -> Iterator[Markup]:
     if rules := test.get("strategies"):
         rows = ((row["label"], percent(row["total_return"])) for row in rules)
         yield table("Simple rules on the same hours", ("Rule", "Total return"), rows)
+    if variants := test.get("variants"):
+        invalid = variants.get("invalid", {})
+        ends = sorted(variants["total_return"].items(), key=lambda item: -item[1])
+        rows = ((name, percent(end), maybe(plain, invalid.get(name))) for name, end in ends)
+        caption = f"Variants on the same hours; median {percent(variants['median'])}"
+        yield table(caption, ("Variant", "Total return", "Answers without a decision"), rows)

@@ -58,6 +58,8 @@ def all_schemas(schema: dict[str, Any], path: str = "") -> list[tuple[str, dict[
     found = [(path, schema)]
     for key, sub in schema.get("properties", {}).items():
         found += all_schemas(sub, f"{path}.{key}".lstrip("."))
+    for key, sub in schema.get("items", {}).get("properties", {}).items():
+        found += all_schemas(sub, f"{path}[].{key}")
     return found
 
 
@@ -71,8 +73,10 @@ def test_the_configurations_of_the_project_are_valid(name: str) -> None:
 
 def test_the_demo_spells_out_every_default() -> None:
     demo = yaml.safe_load((PROJECT / "config" / "config.yaml").read_text())
-    # How many settings were looked at is a fact of the demo, and nobody's default.
-    assert demo == resolve({"run": "demo", "evaluate": {"trials": demo["evaluate"]["trials"]}}, SCHEMA)
+    # What was looked at on its test hours is a fact of the demo, and nobody's default.
+    tried = {"variants": demo["variants"], "evaluate": {"trials": demo["evaluate"]["trials"]}}
+    full = resolve({"run": "demo"} | tried, SCHEMA)
+    assert demo | {"variants": full["variants"]} == full
 
 
 def test_the_null_market_differs_from_the_demo_in_its_drifts_alone() -> None:
@@ -96,7 +100,7 @@ def test_every_key_has_a_meaning_a_default_and_a_range_in_words(path: str, schem
         assert allowed(schema)
     if schema.get("type") == "object":
         assert schema["additionalProperties"] is False
-    elif path != "run":
+    elif path not in ("run", "variants[].name"):
         assert "default" in schema
 
 
@@ -222,6 +226,39 @@ def test_two_and_two_point_zero_are_the_same_leverage_in_paths() -> None:
             ["a=one", "a=two"],
             'evaluate.variants: given "a"; allowed: each variant a name of its own, not trained or base.',
         ),
+        (
+            "variants",
+            [{"name": "a", "iteration": 400}, {"name": "a", "iteration": 400}],
+            'variants: given "a"; allowed: each variant a name of its own, not trained or base.',
+        ),
+        (
+            "variants",
+            [{"name": "a", "temperature": 1, "sead": 1}],
+            "variants.0.sead: unknown key, given 1. Did you mean seed? "
+            "Keys of variants.0: name, temperature, seed, iteration, prompt, mask.",
+        ),
+        (
+            "variants",
+            [{"seed": 1}],
+            "variants.0.name: missing; allowed: text of letters, digits, dots, dashes and underscores.",
+        ),
+        ("variants", [{"name": "a"}], 'variants.0: given "a"; allowed: a variant that differs in something.'),
+        (
+            "variants",
+            [{"name": "a", "seed": 1}],
+            "variants.0.seed: given 1; allowed: a seed with a temperature above 0 only.",
+        ),
+        (
+            "variants",
+            [{"name": "a", "iteration": 300}],
+            "variants.0.iteration: given 300; "
+            "allowed: one of 400: what train.keep and save_every leave beside the last.",
+        ),
+        (
+            "evaluate.permutations",
+            9999,
+            "evaluate.permutations: given 9999; allowed: a whole number, 10000 or more (draws).",
+        ),
         ("evaluate.variants", ["a.jsonl"], 'evaluate.variants.0: given "a.jsonl"; allowed: NAME=FILE.'),
     ],
 )
@@ -281,6 +318,20 @@ def test_too_few_test_hours_for_any_test_are_refused() -> None:
     settings = with_value("samples.test", LEAST_BARS - 1) | {"market": {"synthetic": {"calibrate": {"hours": 0}}}}
     assert problems(settings) == ["samples.test: given 29; allowed: 30 or more: fewer hours test nothing."]
     resolve(with_value("samples.test", LEAST_BARS) | {"market": {"synthetic": {"calibrate": {"hours": 0}}}}, SCHEMA)
+
+
+def test_variants_take_the_settings_they_leave_out_from_the_trained_model() -> None:
+    settings = {"run": "x", "variants": [{"name": "a", "temperature": "1", "seed": "2"}]}
+    nothing = dict.fromkeys(("iteration", "prompt", "mask"))
+    assert resolve(settings, SCHEMA)["variants"] == [{"name": "a", "temperature": 1, "seed": 2} | nothing]
+    sampled = settings | {"infer": {"trained": {"temperature": 0.7}}, "variants": [{"name": "a", "seed": 2}]}
+    resolve(sampled, SCHEMA)
+    more = {"run": "x", "train": {"iterations": 450, "keep": 3}, "variants": [{"name": "a", "iteration": 300}]}
+    resolve(more, SCHEMA)
+
+
+def test_the_page_names_the_keys_of_a_variant() -> None:
+    assert "| `variants[].iteration` |" in document(SCHEMA)
 
 
 # --- flags ---

@@ -13,7 +13,6 @@ import pytest
 from trading.costs import Execution
 from trading.evidence.case import Case, Settings
 from trading.evidence.collect import collect
-from trading.evidence.trials import record_variants, split_digest, variant_digest
 from trading.evidence.verdict import Thresholds
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -97,18 +96,6 @@ def test_too_few_decisions_another_length_and_a_missing_close_are_refused() -> N
 def test_thirty_decisions_are_enough() -> None:
     tests, _ = collect(small(hours=30), Thresholds())
     json.dumps(tests, allow_nan=False)
-
-
-def test_the_ledger_counts_different_decisions_on_a_split_once_and_for_ever(tmp_path) -> None:
-    split = split_digest("2025-01-01T00:00:00Z", [1.0, 2.0])
-    one, two = np.array([1.0, -1.0]), np.array([1.0, 1.0])
-    assert record_variants(tmp_path, split, [("trained", one)]) == 1
-    assert record_variants(tmp_path, split, [("trained", one), ("again", one)]) == 1
-    assert record_variants(tmp_path, split, [("seed 2", two)]) == 2
-    assert record_variants(tmp_path, split, []) == 2
-    other = split_digest("2025-01-01T01:00:00Z", [1.0, 2.0])
-    assert record_variants(tmp_path, other, [("trained", one)]) == 1
-    assert variant_digest(one) == variant_digest(one.astype(int)) != variant_digest(two)
 
 
 def test_the_larger_of_declared_and_recorded_trials_counts() -> None:

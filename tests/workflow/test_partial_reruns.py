@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from project_copy import MINIMAL, Workflow, changed
+
+from trading.bars import read_bars
+from trading.evidence.trials import record_variants, window_of
 
 pytestmark = pytest.mark.slow
 
@@ -16,17 +20,19 @@ MARKET, SAMPLES = "market/bars.csv", "samples/train.jsonl"
 BASE, WEIGHTS = "model/base", "model/megatron"
 TRAIN, EXPORT = "train/checkpoint.json", "model/trained"
 INFER_TRAINED, INFER_BASE = "infer/trained/decisions.jsonl", "infer/base/decisions.jsonl"
+CHECKPOINT, VARIANTS = "model/iteration-10", "infer/sampled-1/decisions.jsonl"
 OF_A_LEVERAGE = ("equity.csv", "evidence.json", "equity_curve.png", "deck.pptx", "tearsheet.html")
 SIMULATE, EVALUATE, PLOT, DECK, TEARSHEET = (f"leverage-2/{name}" for name in OF_A_LEVERAGE)
 STAGES = (
-    MARKET, SAMPLES, BASE, WEIGHTS, TRAIN, EXPORT, INFER_TRAINED, INFER_BASE,
+    MARKET, SAMPLES, BASE, WEIGHTS, TRAIN, EXPORT, INFER_TRAINED, INFER_BASE, CHECKPOINT, VARIANTS,
     SIMULATE, EVALUATE, PLOT, DECK, TEARSHEET,
 )  # fmt: skip
 
 REPORT = {PLOT, DECK, TEARSHEET}
 FROM_EVALUATE = {EVALUATE} | REPORT
 TRADING = {SIMULATE} | FROM_EVALUATE
-FROM_TRAIN = {TRAIN, EXPORT, INFER_TRAINED} | TRADING
+FROM_TRAIN = {TRAIN, EXPORT, INFER_TRAINED, CHECKPOINT, VARIANTS} | TRADING
+ADDED = {VARIANTS} | FROM_EVALUATE
 FROM_SAMPLES = {SAMPLES, INFER_BASE} | FROM_TRAIN
 FROM_MARKET = {MARKET} | FROM_SAMPLES
 FROM_BASE = {BASE, WEIGHTS, INFER_BASE} | FROM_TRAIN
@@ -56,10 +62,11 @@ def test_nothing_changed_nothing_runs(finished: Workflow) -> None:
         ("base_model.name", "Another", FROM_BASE),
         ("base_model.tiny.warm_up.steps", 201, FROM_BASE),
         ("train.kl_beta", 0.05, FROM_TRAIN),
-        ("train.iterations", 21, FROM_TRAIN),
+        ("train", MINIMAL["train"] | {"iterations": 21, "keep": 3}, FROM_TRAIN),
         ("train.reward.invalid", -8, FROM_TRAIN),
-        ("infer.max_new_tokens", 33, {INFER_TRAINED, INFER_BASE} | TRADING),
-        ("infer.trained.temperature", 1, {INFER_TRAINED} | TRADING),
+        ("infer.max_new_tokens", 33, {INFER_TRAINED, INFER_BASE, VARIANTS} | TRADING),
+        ("infer.trained.temperature", 1, {INFER_TRAINED, VARIANTS} | TRADING),
+        ("variants", [*MINIMAL["variants"], {"name": "sampled-2", "temperature": 1, "seed": 2}], ADDED),
         ("infer.base.seed", 1, {INFER_BASE} | TRADING),
         ("probe.enabled", True, FROM_EVALUATE),
         ("simulate.capital", 50_000, TRADING),
@@ -118,6 +125,31 @@ def test_another_leverage_runs_simulate_to_deck_and_leaves_the_rest_untouched(
     assert "6 of 6 steps (100%) done" in said  # simulate, evaluate, plot, deck, tearsheet, all
     both = finished.configuration("both", changed(MINIMAL, "simulate.leverage", [2, 3.0]))
     assert finished.planned(both) == set()
+
+
+def test_a_trial_of_another_run_has_the_tests_made_again_once(finished: Workflow, workflow: Workflow) -> None:
+    for part in ("results", ".snakemake"):
+        shutil.copytree(finished.folder / part, workflow.folder / part, dirs_exist_ok=True)
+    configuration = Path("config/minimal.yaml")
+    evidence = workflow.results("minimal") / EVALUATE
+    bars = read_bars(workflow.results("minimal") / MARKET)
+    seconds, closes = bars.time.astype("int64").tolist(), bars.close.tolist()
+    ledger = workflow.folder / "results/ledger"
+
+    def trials() -> int:
+        return json.loads(evidence.read_text())["tests"]["sharpe"]["settings"]["trials"]["ledger"]
+
+    before = trials()
+    # The control: what was tried on earlier hours is no news.
+    record_variants(ledger, window_of(seconds[:500], closes[:500]), "other", [("trained", [1.0] * 499)])
+    assert workflow.planned(configuration) == set()
+    record_variants(ledger, window_of(seconds[-100:], closes[-100:]), "other", [("trained", [1.0] * 99)])
+    assert stages(workflow.planned(configuration)) == FROM_EVALUATE
+    # With a second leverage at the same time, and no further run afterwards.
+    both = workflow.configuration("both", changed(MINIMAL, "simulate.leverage", [2, 3]))
+    workflow.run("--configfile", both)
+    assert trials() == before + 1
+    assert workflow.planned(both) == set()
 
 
 # --- code ---

@@ -19,6 +19,8 @@ OF_A_LEVERAGE = {"simulate", "evaluate", "plot", "deck", "tearsheet"}
 RULES = ONCE | {"infer"} | OF_A_LEVERAGE
 BTC = PROJECT.parent / "shared" / "data" / "btc_usd_1h.csv"
 
+# Of the minimal run: other ways to ask.
+VARIANTS = ["sampled-1", "iteration-10"]
 MODEL = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 ANSWERS = ["decisions.jsonl", "summary.json", "timing.json"]
 FIGURES = [
@@ -87,8 +89,9 @@ def test_training_on_several_processes_starts_its_launcher_once(workflow: Workfl
 def test_the_minimal_run_makes_every_file_a_log_and_a_benchmark(minimal: tuple[Workflow, str]) -> None:
     workflow, said = minimal
     results = workflow.results("minimal")
-    files(results, FILES)
+    files(results, [*FILES, *(f"infer/{variant}/{name}" for variant in VARIANTS for name in ANSWERS)])
     jobs = ONCE | {"infer-trained", "infer-base", *(f"{rule}-2" for rule in OF_A_LEVERAGE)}
+    jobs |= {"export_checkpoint-10", "variants"}
     for folder in ("logs", "benchmarks"):  # other tests add a leverage of 3, and an archive
         found = {path.stem for path in (results / folder).iterdir() if not path.stem.endswith("-3")}
         assert found - {"archive"} == jobs
@@ -105,7 +108,7 @@ def test_the_minimal_run_hangs_together(minimal: tuple[Workflow, str]) -> None:
     assert (results / "train" / manifest["checkpoint"]).is_dir()
     assert [row["iteration"] for row in rows(results / "train/metrics.jsonl")] == list(range(1, 21))
     tests = rows(results / "samples/test.jsonl")
-    for model in ("trained", "base"):
+    for model in ("trained", "base", *VARIANTS):
         decisions = rows(results / f"infer/{model}/decisions.jsonl")
         assert [row["id"] for row in decisions] == [row["metadata"]["id"] for row in tests]
     metrics = json.loads((results / "leverage-2/metrics.json").read_text())
@@ -114,6 +117,25 @@ def test_the_minimal_run_hangs_together(minimal: tuple[Workflow, str]) -> None:
     ends = {row["key"]: row["final_capital"] for row in metrics["strategies"]}
     assert round(ends["always_buy"]) == 52_437
     assert round(ends["always_sell"]) == 149_632
+
+
+@pytest.mark.slow
+def test_the_variants_of_the_minimal_run_are_what_they_are_called(minimal: tuple[Workflow, str]) -> None:
+    results = minimal[0].results("minimal")
+    said = {name: rows(results / f"infer/{name}/decisions.jsonl") for name in ("trained", *VARIANTS)}
+    assert [row["seed"] is None for row in (said["trained"][0], said["iteration-10"][0])] == [True, True]
+    assert len({row["seed"] for row in said["sampled-1"]}) == len(said["sampled-1"])
+    # Another sampling and another checkpoint of the same training give other answers to the same prompts.
+    assert {row["prompt_sha256"] for row in said["sampled-1"]} == {row["prompt_sha256"] for row in said["trained"]}
+    for name in VARIANTS:
+        assert [row["text"] for row in said[name]] != [row["text"] for row in said["trained"]]
+    assert json.loads((results / "model/iteration-10/model.json").read_text())["source"] == "iter_0000010"
+    tests = json.loads((results / "leverage-2/evidence.json").read_text())["tests"]
+    assert list(tests["base"]["variants"]["total_return"]) == ["trained", *VARIANTS]
+    assert 0 < tests["reality_check"]["p_value"] <= 1
+    assert tests["sharpe"]["settings"]["trials"] | {"used": 3} == {"declared": 1, "ledger": 3, "at_hand": 3, "used": 3}
+    ledger = [json.loads(path.read_text()) for path in results.parent.glob("ledger/*/[!h]*.json")]
+    assert {entry["variant"] for entry in ledger if entry["run"] == "minimal"} == {"trained", *VARIANTS}
 
 
 @pytest.mark.slow
@@ -150,7 +172,7 @@ def test_a_training_that_is_stopped_saves_a_checkpoint_and_goes_on_from_it(
 
     def training(iterations: int) -> list[str | Path]:
         train = MINIMAL["train"] | endless | {"iterations": iterations}
-        configuration = workflow.configuration("endless", MINIMAL | {"train": train})
+        configuration = workflow.configuration("endless", MINIMAL | {"train": train, "variants": []})
         return ["results/minimal/train/checkpoint.json", "--configfile", configuration]
 
     saved = "0"

@@ -71,6 +71,8 @@ def _target(name: str, role: str, record: Mapping[str, Any]) -> str | None:
     """The file that a role in a result's record stands for; None for folders and what the archive does not hold."""
     if role == "base":
         return "infer/base/decisions.jsonl" if name.startswith("leverage-") else None
+    if role.startswith("variant "):  # those of other runs are not in the archive under this name
+        return f"infer/{role.removeprefix('variant ')}/decisions.jsonl"
     place = ROLES.get(role)
     return place.format(here=name.partition("/")[0]) if place else None
 

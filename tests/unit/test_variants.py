@@ -1,0 +1,78 @@
+"""variants.py around the engine: what a variant shares with the trained model, and which prompts it is given."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import variants
+from common.errors import InputError
+from trading.bars import Bars, write_bars
+from trading.samples import make_samples
+
+CLOSES = 100 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.01, 300)))
+BARS = Bars(np.datetime64("2025-01-01T00:00:00", "s") + np.arange(300) * np.timedelta64(1, "h"), CLOSES)
+
+
+@pytest.fixture
+def args(tmp_path: Path) -> argparse.Namespace:
+    write_bars(tmp_path / "bars.csv", BARS)
+    return argparse.Namespace(
+        model=Path("model/trained"), temperature=0.0, seed=0, max_new_tokens=8, top_p=1.0, top_k=None,
+        bars=tmp_path / "bars.csv", samples=tmp_path / "test.jsonl", prompt="report", mask=True, gaps="refuse",
+        variants=[], output=tmp_path / "infer",
+    )  # fmt: skip
+
+
+def samples(style: str, mask: bool) -> list[dict[str, Any]]:
+    return make_samples(BARS, style, mask, 50, 0)[0]["test"]
+
+
+def test_a_variant_is_asked_as_the_trained_model_but_for_its_own(args: argparse.Namespace) -> None:
+    (own,) = variants.listed('[{"name": "hot", "temperature": 1, "seed": 3, "model": "model/iteration-4"}]')
+    found = variants.settings(own, args)
+    assert (found.temperature, found.seed, found.model) == (1.0, 3, Path("model/iteration-4"))
+    assert (found.max_new_tokens, found.prompt, found.variant) == (8, "report", "hot")
+    assert found.folder == args.output / "hot"
+    assert not {"variants", "output", "name"} & set(vars(found))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("sampled", "not a list of objects with a name"),
+        ('[{"seed": 1}]', "not a list of objects with a name"),
+        ('[{"name": "a", "top_p": 1}]', "unknown key top_p"),
+        ('[{"name": "a"}, {"name": "a"}]', "a name of its own"),
+    ],
+)
+def test_what_is_no_list_of_variants_is_refused(given: str, message: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        variants.listed(given)
+
+
+def test_other_prompts_are_those_that_samples_would_make_for_the_same_hours(args: argparse.Namespace) -> None:
+    given = samples("report", True)
+    for own, expected in (
+        ({}, given),
+        ({"mask": False}, samples("report", False)),
+        ({"prompt": "compact"}, samples("compact", True)),
+    ):
+        found = variants.reworded(variants.settings({"name": "a", **own}, args), given, args)
+        assert [row["prompt"] for row in found] == [row["prompt"] for row in expected]
+        assert [row["metadata"]["timestamp"] for row in found] == [row["metadata"]["timestamp"] for row in given]
+    assert samples("report", False)[0]["prompt"] != given[0]["prompt"]
+
+
+def test_hours_that_the_prompts_cannot_look_back_from_are_refused(args: argparse.Namespace) -> None:
+    given = samples("report", True)
+    given[0] = json.loads(json.dumps(given[0]))
+    given[0]["metadata"]["timestamp"] = "2025-01-04T00:00:00Z"  # bar 72: enough for report, too few for compact
+    own = variants.settings({"name": "short", "prompt": "compact"}, args)
+    with pytest.raises(InputError, match=r"line 1: .* fewer than 120 before, which short looks back on"):
+        variants.reworded(own, given, args)
