@@ -249,4 +249,4 @@ def secrets(files: Mapping[str, Content], source: Source) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, recorded=False)

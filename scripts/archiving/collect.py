@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from archiving.hosts import accounted, benchmarked, jobs, totals
 from archiving.replaying.machine import processor
 from common.errors import InputError
 from common.files import dump, read_json, sha256
@@ -225,9 +226,15 @@ def host_facts(run: Run, snakemake: Path, paths: Mapping[str, Path]) -> dict[str
             found[f"{HOST}/benchmarks/{path.name}"] = path
     for path in sorted(run.folder.glob("infer/*/timing.json")):
         found[f"{HOST}/timing-{path.parent.name}.json"] = path
-    for path in sorted(run.folder.glob("host/**/*")):
-        if path.is_file():
-            found[f"{HOST}/{path.relative_to(run.folder / 'host').as_posix()}"] = path
+    worked = jobs(run.path("host"))
+    slurm = accounted(run.path("host"), worked)
+    facts = {
+        "hours_of_last_runs": round(benchmarked(run.folder.glob("benchmarks/*.tsv")), 4),
+        "totals": totals(worked, slurm),
+        "slurm": slurm,
+        "jobs": worked,
+    }
+    found[f"{HOST}/jobs.json"] = to_json(facts)
     recorded = records(run, snakemake / "metadata")
     found[f"{HOST}/snakemake.json"] = without_paths(to_json({"records": recorded}), paths)
     found[f"{HOST}/machine.json"] = to_json({"processor": processor()})
