@@ -115,8 +115,8 @@ def totals(found: Sequence[Mapping[str, Any]], slurm: Sequence[Mapping[str, Any]
 
 def benchmarked(files: Iterable[Path]) -> float:
     """Hours that Snakemake measured of the last run of each rule."""
-    rows = [path.read_text(encoding="utf-8").splitlines() for path in files]
-    return sum(float(row[1].split("\t")[0]) for row in rows if len(row) > 1) / 3600
+    found = [re.match(r".*\n(\d+(?:\.\d+)?)\t", path.read_text(encoding="utf-8")) for path in files]
+    return round(sum(float(match[1]) for match in found if match) / 3600, 4)
 
 
 def summary(facts: Mapping[str, Any]) -> str:
