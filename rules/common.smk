@@ -30,6 +30,8 @@ def resolved_or_stop(given):
         sys.exit("\n".join(f"configuration error: {problem}" for problem in problems))
     # For expressions in a cluster's profile: the device decides on partitions and memory there.
     os.environ.update(DEVICE=settings["device"])
+    # Where each program writes down its machine and time (scripts/common/host.py).
+    os.environ.update(HOST_FACTS=f"results/{settings['run']}/host")
     return settings
 
 

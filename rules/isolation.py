@@ -13,7 +13,7 @@ from typing import Any
 # Snakemake hands its arguments on to jobs on a cluster, where these are added anew: they begin with this one.
 _FIRST = "--contain"
 # Of the environment only this goes in; packages come from PYTHONPATH and the like.
-_PASSED = ("CUDA_VISIBLE_DEVICES", "SLURM_", "NCCL_", "http_proxy", "https_proxy", "no_proxy")
+_PASSED = ("CUDA_VISIBLE_DEVICES", "HOST_FACTS", "SLURM_", "NCCL_", "http_proxy", "https_proxy", "no_proxy")
 HOME = "/home/user"  # not below /tmp, over which --workdir comes
 _INFINIBAND = Path("/dev/infiniband")
 

@@ -14,12 +14,13 @@ from typing import Any
 
 from archiving import cards
 from archiving.collect import (
+    HOST,
     RESULTS,
-    Content,
     Run,
     ended,
     host_facts,
     how_to_get,
+    images,
     models,
     portable,
     priced,
@@ -33,8 +34,9 @@ from archiving.collect import (
 )
 from archiving.crate import describe
 from archiving.describe import citation, codemeta, zenodo
+from archiving.hosts import summary
 from archiving.join import joined
-from archiving.pack import with_checksums, write_zip
+from archiving.pack import Content, with_checksums, write_zip
 from archiving.scan import Scanner, readable
 from archiving.source import Source, bundle, read_source, texts
 from archiving.verification.ledger import deck_entry
@@ -57,6 +59,7 @@ def arguments() -> argparse.Namespace:
     add("--snakemake", type=Path, required=True, help=".snakemake, with the records of how the results were made")
     add("--market-data", action=argparse.BooleanOptionalAction, required=True, help="whether prices may be in it")
     add("--weights", action=argparse.BooleanOptionalAction, required=True, help="whether the models' weights are in it")
+    add("--images", action=argparse.BooleanOptionalAction, required=True, help="whether container images are in it")
     add("--allow-dirty", action=argparse.BooleanOptionalAction, required=True, help="pack uncommitted changes too")
     add("--output", type=Path, required=True, help="<run>.zip; its SHA-256 is written beside it")
     return parser.parse_args()
@@ -98,12 +101,13 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     chosen = results(finished, args.weights)
     without = set() if args.market_data else priced(finished, chosen)
     files: dict[str, Content] = {f"{RESULTS}/{name}": path for name, path in chosen.items() if name not in without}
-    left_out = [f"results/{name}" for name in sorted(without)] + ([] if args.weights else ["the models' weights"])
+    left_out = {f"`{RESULTS}/{name}`": "data/withheld.json" for name in sorted(without)}
+    left_out |= {} if args.weights else {"the models' weights": "data/models.json"}
     if without:
         files["data/withheld.json"] = to_json(withheld(finished, without, how_to_get(settings)))
     files |= {f"data/{name}": path for name, path in outside.items() if keeps(name, path, args)}
     files |= {f"data/trials/{name}": path for name, path in trial_ledger(finished, args.ledger).items()}
-    files |= sources(source)
+    files |= sources(source) | images(finished, PROJECT, args.snakemake, args.images)
     files |= host_facts(finished, args.snakemake, outside)
     facts = run_record(finished, source, settings, without_paths(to_json(commands(finished, args.snakemake)), outside))
     facts["replay_rules"] = replay_rules(finished, args.snakemake)
@@ -111,7 +115,10 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     files["data/configuration.json"] = to_json(settings)
     files["data/models.json"] = to_json(models(finished))
     files["data/claims.json"] = to_json(claims(finished, chosen))
-    files |= texts_for_people(finished, facts, left_out)
+    if not args.images and "data/containers/images.json" in files:
+        left_out["the container images"] = "data/containers/images.json"
+    took = summary(json.loads(files[f"{HOST}/jobs.json"]))
+    files |= texts_for_people(finished, facts, took, left_out)
     for name in ("verification", "replaying", "retraining"):
         files[PROGRAMS[name]] = joined(f"archiving.{name}.program").encode()
     cff = citation(files["CITATION.cff"])
@@ -144,9 +151,6 @@ def sources(source: Source) -> dict[str, Content]:
     files |= {f"data/workflow/rules/{path.name}": path for path in sorted(PROJECT.glob("rules/*.*"))}
     files |= {f"data/requirements/{path.name}": path for path in sorted(PROJECT.glob("envs/*.txt"))}
     files |= {f"data/containers/{path.name}": path for path in sorted(PROJECT.glob("containers/*.def"))}
-    images = {path.name: sha256(path) for path in sorted(PROJECT.glob("containers/*.sif"))}
-    if images:
-        files["data/containers/images.json"] = to_json({"sha256": images})
     files["data/schema.yaml"] = PROJECT / "config" / "schema.yaml"
     for name in ("CITATION.cff", "LICENSE"):
         if not (PROJECT / name).is_file():
@@ -199,7 +203,9 @@ def claims(finished: Run, chosen: Mapping[str, Path]) -> dict[str, Any]:
     return {"decks": decks}
 
 
-def texts_for_people(finished: Run, facts: Mapping[str, Any], left_out: list[str]) -> dict[str, Content]:
+def texts_for_people(
+    finished: Run, facts: Mapping[str, Any], took: str, left_out: Mapping[str, str]
+) -> dict[str, Content]:
     """README, model card and data card."""
     metrics = [finished.json(f"leverage-{leverage}/metrics.json") for leverage in finished.leverages]
     evidence = [finished.json(f"leverage-{leverage}/evidence.json") for leverage in finished.leverages]
@@ -210,7 +216,7 @@ def texts_for_people(finished: Run, facts: Mapping[str, Any], left_out: list[str
     }
     settings = finished.configuration
     return {
-        "README.md": cards.readme(facts, metrics, evidence, market, left_out).encode(),
+        "README.md": cards.readme(facts, metrics, evidence, market, took, left_out).encode(),
         "data/model-card.md": cards.model_card(
             finished.json("train/checkpoint.json"),
             finished.json("infer/trained/summary.json"),
@@ -242,11 +248,9 @@ def secrets(files: Mapping[str, Content], source: Source) -> list[str]:
     programs += tuple(PROGRAMS.values())
     found = []
     for name, content in files.items():
-        if name != "data/source.bundle":
-            blob = content if isinstance(content, bytes) else content.read_bytes()
-            found += scanner.problems(readable(name, blob), program_text=name.startswith(programs))
+        found += scanner.problems(readable(name, content), program_text=name.startswith(programs))
     return found + scanner.problems(texts(PROJECT, source.commit), program_text=True)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, recorded=False)

@@ -7,32 +7,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import InputError, run
-
-QUERY = "index,uuid,name,memory.total,driver_version"
-PATIENCE_S = 30  # a hung driver answers never
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One line of nvidia-smi.
-
-    Attributes
-    ----------
-    memory_mb
-        Total memory in MB, of a million bytes.
-    driver
-        Version of the driver, like 550.54.15.
-    """
-
-    index: str
-    uuid: str
-    name: str
-    memory_mb: int
-    driver: str
+from common.nvidia import LIST, PATIENCE_S, Gpu, parse, visible
 
 
 def arguments() -> argparse.Namespace:
@@ -71,7 +49,7 @@ def listed() -> list[Gpu]:
         raise InputError(f"{where}: no GPU: nvidia-smi is not found. {seen or 'Does the job run on a GPU node?'}")
     try:
         done = subprocess.run(
-            [program, f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"],
+            [program, *LIST],
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
@@ -82,38 +60,6 @@ def listed() -> list[Gpu]:
         said = (done.stdout + done.stderr).strip().splitlines()
         raise InputError(f"{where}: nvidia-smi fails ({said[0] if said else done.returncode}). Exclude this node.")
     return parse(done.stdout)
-
-
-def parse(text: str) -> list[Gpu]:
-    """Lines of ``nvidia-smi --query-gpu=... --format=csv,noheader,nounits``.
-
-    >>> parse("0, GPU-1, NVIDIA H100 80GB HBM3, 81559, 550.54.15")[0].memory_mb
-    85521
-    """
-    gpus = []
-    for line in text.splitlines():
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) == 5:
-            memory = round(int(fields[3]) * 1.048576) if fields[3].isdigit() else 0  # it counts in MiB
-            gpus.append(Gpu(fields[0], fields[1], fields[2], memory, fields[4]))
-    return gpus
-
-
-def visible(gpus: list[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
-    """The GPUs that CUDA would see: those that CUDA_VISIBLE_DEVICES names, up to the first unknown one.
-
-    Where Slurm confines devices, nvidia-smi lists only the job's, and the numbers count from 0.
-    """
-    chosen = environment.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return gpus
-    seen: list[Gpu] = []
-    for name in filter(None, (part.strip() for part in chosen.split(","))):
-        found = [gpu for gpu in gpus if name == gpu.index or (name.startswith("GPU-") and gpu.uuid.startswith(name))]
-        if len(found) != 1:
-            break
-        seen.append(found[0])
-    return seen
 
 
 def check(gpus: list[Gpu], count: int, memory_mb: int, driver: int, where: str) -> None:
@@ -147,4 +93,4 @@ def describe(environment: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, recorded=False)  # the job is that of the program behind it

@@ -48,8 +48,23 @@ def nature(market: Json) -> str:
     return f"The market is {market['name']}: one period of it."
 
 
-def readme(run: Json, metrics: Sequence[Json], evidence: Sequence[Json], market: Json, left_out: Sequence[str]) -> str:
-    """README.md of an archive."""
+def readme(
+    run: Json,
+    metrics: Sequence[Json],
+    evidence: Sequence[Json],
+    market: Json,
+    took: str,
+    left_out: Mapping[str, str],
+) -> str:
+    """README.md of an archive.
+
+    Parameters
+    ----------
+    took
+        Time, machines and energy, in sentences.
+    left_out
+        What is not in it, and where its SHA-256 stands.
+    """
     hours, first, last = (metrics[0]["market"][key] for key in ("hours", "first", "last"))
     changed = ""
     if run["source"]["dirty"]:
@@ -65,13 +80,12 @@ def readme(run: Json, metrics: Sequence[Json], evidence: Sequence[Json], market:
         verdicts(evidence),
         f"The sources are those of commit `{run['source']['commit']}`.{changed}",
         THREE_COMMANDS.format(run=run["run"], tolerance=f"{run['tolerances']['replay']:g}"),
+        f"**What it took.** {took} More in `data/host/jobs.json`.",
         WHAT_IS_WHERE,
     ]
     if left_out:
-        names = "\n".join(f"- {name}" for name in left_out)
-        parts.append(
-            f"## What is not here\n\n{names}\n\nTheir SHA-256 are in `data/withheld.json` or `data/models.json`."
-        )
+        names = "\n".join(f"- {name}; SHA-256 in `{place}`" for name, place in left_out.items())
+        parts.append(f"## What is not here\n\n{names}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -80,10 +94,11 @@ THREE_COMMANDS = """\
 
 | command, in this folder | what it does | needs |
 | --- | --- | --- |
-| `python verify.py` | checks every file's hash, every number on the slides against the results, and the accounting \
-from the model's raw answers and the prices | Python 3.10 or later, seconds |
-| `python replay.py` | makes everything from the decisions to the slides again and compares it | Linux, Python 3.11, \
-git, and the pinned packages, which it installs; a minute |
+| `python verify.py` | checks every file's hash and every number on the slides against the results, and computes \
+equity, trades and all metrics again from the model's raw answers and the prices; the tests' p-values and intervals it \
+takes as they stand | Python 3.10 or later, seconds |
+| `python replay.py` | makes everything from the decisions to the slides again, the tests included, and compares it \
+| Linux, Python 3.11, git, and the pinned packages, which it installs; a minute |
 | `python retrain.py` | the same from the market on: trains the model again | the same, and as long as the run took |
 
 `verify.py` also takes the ZIP file as it is: `python verify.py {run}.zip`. The other two work in a new folder beside
@@ -108,7 +123,8 @@ metrics, tests, figures, slides |
 | `models.json` | SHA-256 of all weights |
 | `model-card.md`, `data-card.md` | what the model and the data are, and are not |
 | `trials/` | every variant that was ever tested on these hours |
-| `host/` | times, memory, machines: nothing that a second run must have in common |"""
+| `host/` | times, memory, machines, GPUs, energy, Slurm's numbers of jobs, as far as known: nothing that a second run \
+must have in common |"""
 
 
 def model_card(manifest: Json, inference: Json, parity: Json, evidence: Sequence[Json]) -> str:
@@ -123,9 +139,8 @@ def model_card(manifest: Json, inference: Json, parity: Json, evidence: Sequence
         f"{settings['kl_beta']:g}, seed {settings['seed']}; on {manifest['device_name']}; {versions}.",
         "Weights": f"checkpoint `{manifest['name']}`, SHA-256 of its tensors `{manifest['weights_sha256']}`; of the "
         "files in `models.json`.",
-        "Conversion": "the logits of transformers and Megatron differ by "
-        f"{parity['logits']['relative_difference']:g} of the largest at most, on "
-        f"{parity['logits']['tokens']:,} tokens.",
+        "Conversion": f"on {parity['logits']['tokens']:,} tokens, the logits of transformers and Megatron differ by "
+        f"{parity['logits']['relative_difference']:g} of the largest at most.",
         "Answers": f"{inference['engine']} on {inference['device']}, temperature "
         f"{inference['parameters']['temperature']:g}; {inference['samples']:,} answers, {inference['truncated']:,} "
         f"truncated, {inference['unparsable']:,} unparsable.",

@@ -13,7 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from archiving.hosts import accounted, benchmarked, jobs, totals
+from archiving.pack import Content, sha256_of
 from archiving.replaying.machine import processor
+from archiving.scan import WEIGHTS
 from common.errors import InputError
 from common.files import dump, read_json, sha256
 from trading.bars import format_times, read_bars
@@ -21,14 +24,12 @@ from trading.decisions import first_bar, read_decisions
 from trading.evidence.trials import HOURS, entries, window_of
 
 RESULTS, HOST = "data/results", "data/host"
-Content = Path | bytes
 
 # The market's closes stand in these too, or can be read back from them.
 PRICED = ("market/bars.csv", "samples/*.jsonl", "leverage-*/equity.csv", "leverage-*/trades.csv")
 PAGES = "leverage-*/tearsheet.html"
 ONCE = ("market/*", "samples/*", "train/checkpoint.json", "train/metrics.jsonl", "model/parity.json")
-ONCE += ("infer/*/decisions.jsonl", "infer/*/summary.json", "infer/*.json", "model/base/*", "model/trained/*")
-WEIGHTS = re.compile(r".*\.(safetensors|bin|pt|distcp)")
+ONCE += ("infer/*/decisions.jsonl", "infer/*/summary.json", "infer/*.json")
 TIMES = ("starttime", "endtime", "external_jobid", "container_img_url", "software_stack_hash")
 
 
@@ -68,18 +69,24 @@ def to_json(value: Any) -> bytes:
 
 def results(run: Run, weights: bool) -> dict[str, Path]:
     """The run's results by their name below it; host facts, logs and checkpoints are none."""
-    patterns = [*ONCE, *(f"leverage-{leverage}/*" for leverage in run.leverages)]
+    patterns = [*ONCE, *(f"model/{name}/*" for name in model_names(run))]
+    patterns += [f"leverage-{leverage}/*" for leverage in run.leverages]
     found = {}
     for pattern in patterns:
         for path in sorted(run.folder.glob(pattern)):
             hidden = path.name.startswith(".")
-            if path.is_file() and not hidden and (weights or not WEIGHTS.fullmatch(path.name)):
+            if path.is_file() and not hidden and (weights or path.suffix not in WEIGHTS):
                 found[path.relative_to(run.folder).as_posix()] = path
     for leverage in run.leverages:
         for name in ("equity.csv", "metrics.json", "evidence.json", "deck.pptx"):
             if f"leverage-{leverage}/{name}" not in found:
                 raise InputError(f"{run.folder}/leverage-{leverage}/{name}: no such file. Run snakemake archive.")
     return found
+
+
+def model_names(run: Run) -> list[str]:
+    """The run's models: folders in the form of Hugging Face."""
+    return sorted(path.parent.name for path in run.folder.glob("model/*/config.json"))
 
 
 def withheld(run: Run, names: Iterable[str], how_to_get: str) -> dict[str, Any]:
@@ -100,6 +107,32 @@ def priced(run: Run, names: Iterable[str]) -> set[str]:
     return found & set(names)
 
 
+def images(run: Run, project: Path, snakemake: Path, packed: bool) -> dict[str, Content]:
+    """The container images that the run's results were made in: their SHA-256 and, if asked for, themselves.
+
+    Raises
+    ------
+    InputError
+        If they are asked for, and there are none, or not the ones that were used.
+    """
+    known = run.json("containers.json") if run.path("containers.json").exists() else {}
+    named = {Path(row["container_img_url"] or "").name for row in records(run, snakemake / "metadata")}
+    used = {name: sha for name, sha in sorted(known.items()) if name in named}
+    found: dict[str, Content] = {"data/containers/images.json": to_json({"sha256": used})} if used else {}
+    if packed and not used:
+        raise InputError(
+            "archive.images: the run was made without containers. Make it with --software-deployment-method apptainer, "
+            "or set archive.images: false."
+        )
+    for name, sha in used.items() if packed else ():
+        path = project / "containers" / name
+        if not path.is_file() or sha256_of(path) != sha:
+            what = "is another one than the run was made in" if path.is_file() else "no such file"
+            raise InputError(f"containers/{name}: {what}. Put it back, or set archive.images: false.")
+        found[f"data/containers/{name}"] = path
+    return found
+
+
 def how_to_get(configuration: Mapping[str, Any]) -> str:
     """Where the market's bars come from, in a sentence."""
     market = configuration["market"]
@@ -116,7 +149,7 @@ def models(run: Run) -> dict[str, Any]:
     """SHA-256 of all weights, those too that the archive does not hold."""
     manifest = run.json("train/checkpoint.json")
     found: dict[str, Any] = {}
-    for name in ("base", "trained"):
+    for name in model_names(run):
         folder = run.path(f"model/{name}")
         files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
         found[name] = {
@@ -218,20 +251,25 @@ def ended(run: Run, snakemake: Path) -> str | None:
 
 def host_facts(run: Run, snakemake: Path, paths: Mapping[str, Path]) -> dict[str, Content]:
     """Times and machines: nothing that two equal runs need to have in common."""
-    found: dict[str, Content] = {}
+    worked = jobs(run.path("host"))
+    slurm = accounted(run.path("host"), worked)
+    found: dict[str, Path] = {}
     for path in sorted(run.folder.glob("benchmarks/*.tsv")):
         leverage = re.fullmatch(r"[a-z]+-([0-9.]+)", path.stem)
         if path.stem != "archive" and (leverage is None or leverage[1] in run.leverages):
             found[f"{HOST}/benchmarks/{path.name}"] = path
-    for path in sorted(run.folder.glob("infer/*/timing.json")):
-        found[f"{HOST}/timing-{path.parent.name}.json"] = path
-    for path in sorted(run.folder.glob("host/**/*")):
-        if path.is_file():
-            found[f"{HOST}/{path.relative_to(run.folder / 'host').as_posix()}"] = path
-    recorded = records(run, snakemake / "metadata")
-    found[f"{HOST}/snakemake.json"] = without_paths(to_json({"records": recorded}), paths)
-    found[f"{HOST}/machine.json"] = to_json({"processor": processor()})
-    return found
+    took = benchmarked(found.values())
+    found |= {f"{HOST}/timing-{path.parent.name}.json": path for path in sorted(run.folder.glob("infer/*/timing.json"))}
+    facts = {"hours_of_last_runs": took, "totals": totals(worked, slurm), "slurm": slurm, "jobs": worked}
+    recorded = to_json({"records": records(run, snakemake / "metadata")})
+    # Where the jobs wrote none down: results that were made before they did.
+    made_on = facts["totals"]["processors"] or [processor()]
+    return {
+        **found,
+        f"{HOST}/jobs.json": to_json(facts),
+        f"{HOST}/snakemake.json": without_paths(recorded, paths),
+        f"{HOST}/machine.json": to_json({"processor": " and ".join(made_on)}),
+    }
 
 
 def trial_ledger(run: Run, ledger: Path) -> dict[str, Path]:

@@ -17,8 +17,6 @@ ARCHIVED = "data/results/"
 SETTINGS = {
     "market": "market/summary.json",
     "train": "train/checkpoint.json",
-    "infer trained": "infer/trained/summary.json",
-    "infer base": "infer/base/summary.json",
 }
 FIGURES = ("total_return", "final_capital", "max_drawdown", "sharpe", "trades", "hit_rate", "costs", "liquidated")
 MISSING = "-"
@@ -56,9 +54,18 @@ class Side:
 
     def leverages(self) -> list[str]:
         """As they stand in paths, by size."""
-        start = f"{self.prefix}leverage-"
-        found = {n[len(start) :].partition("/")[0] for n in self.files.names() if n.startswith(start)}
-        return sorted(found, key=float)
+        return sorted(self._below("leverage-"), key=float)
+
+    def asked(self) -> list[str]:
+        """The models and variants whose decisions are there, the trained model first."""
+        return sorted(
+            (name for name in self._below("infer/") if "." not in name), key=lambda name: (name != "trained", name)
+        )
+
+    def _below(self, start: str) -> set[str]:
+        """How names go on that begin so."""
+        start = self.prefix + start
+        return {name[len(start) :].partition("/")[0] for name in self.files.names() if name.startswith(start)}
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,8 @@ def merged(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[str]:
 
 def settings(part: Side) -> Iterator[tuple[str, str]]:
     """The values that each result was computed with; both kinds of run have them."""
-    places = SETTINGS | {f"simulate {leverage}x": f"leverage-{leverage}/metrics.json" for leverage in part.leverages()}
+    places = SETTINGS | {f"infer {name}": f"infer/{name}/summary.json" for name in part.asked()}
+    places |= {f"simulate {leverage}x": f"leverage-{leverage}/metrics.json" for leverage in part.leverages()}
     places |= {f"evaluate {leverage}x": f"leverage-{leverage}/evidence.json" for leverage in part.leverages()}
     for name, file in places.items():
         for key, value in part.json(file).get("parameters", {}).items():
@@ -127,7 +135,7 @@ def code(part: Side) -> Iterator[tuple[str, str]]:
     if "data/run.json" in part.files.names():
         source = json.loads(content(part.files, "data/run.json"))["source"]
         yield "commit", source["commit"][:12] + (" with changes" if source["dirty"] else "")
-    for file in (*SETTINGS.values(), "model/parity.json"):
+    for file in (*SETTINGS.values(), "infer/trained/summary.json", "model/parity.json"):
         for package, version in part.json(file).get("versions", {}).items():
             yield f"{file.partition('/')[0]}: {package}", version
 
@@ -153,7 +161,7 @@ def weights(part: Side) -> Iterator[tuple[str, str]]:
 def decisions(one: Side, two: Side) -> list[Row]:
     """How many hours were decided the same way."""
     found = []
-    for model in ("trained", "base"):
+    for model in dict.fromkeys([*one.asked(), *two.asked()]):
         first, second = (
             {row["timestamp"]: row for row in part.lines(f"infer/{model}/decisions.jsonl")} for part in (one, two)
         )

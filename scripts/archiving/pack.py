@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import shutil
-import zipfile
+import io
+import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from archiving.verification.checksums import DECLARATION, PAYLOAD, TAGS
-from archiving.verification.container import ZIP_RIGHTS, ZIP_TIME, name_problem
+from archiving.verification.container import CHUNK, name_problem
+from archiving.verification.zipform import Entry, directory, head
 from common.errors import InputError
-from common.files import written_whole
+from common.files import sha256, written_whole
 
 Content = Path | bytes
 
@@ -20,8 +23,14 @@ def sha256_of(content: Content) -> str:
     """SHA-256 of a file, or of what one will hold."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()
-    with open(content, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    facts = content.stat()
+    return _read_sha256(content, facts.st_size, facts.st_mtime_ns)
+
+
+@functools.cache
+def _read_sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """A file is hashed for the crate and for the checksums; once will do for weights of many GB."""
+    return sha256(path)
 
 
 def size_of(content: Content) -> int:
@@ -55,19 +64,32 @@ def manifest(files: Mapping[str, Content]) -> bytes:
 
 
 def write_zip(path: Path, files: Mapping[str, Content]) -> None:
-    """Write the ZIP file: names sorted, one time and one set of rights for all.
+    """Write the ZIP file, with its files in the order of their names; whatever their size, a piece at a time.
 
     Files are stored as they are. Compressed ones would depend on the version of zlib that wrote them, and a flipped
     bit in their padding would go unseen.
+
+    Raises
+    ------
+    InputError
+        If a file changes while it is packed.
     """
-    with written_whole(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    entries: list[Entry] = []
+    with written_whole(path) as partial, open(partial, "wb") as target:
         for name in sorted(files):
-            entry = zipfile.ZipInfo(name, date_time=ZIP_TIME)
-            entry.create_system, entry.external_attr = 3, ZIP_RIGHTS
             content = files[name]
-            entry.file_size = size_of(content)
-            if isinstance(content, bytes):
-                archive.writestr(entry, content)
-            else:
-                with open(content, "rb") as source, archive.open(entry, "w") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
+            entry = Entry(name, size_of(content), 0, target.tell())
+            target.write(head(entry))
+            crc = 0
+            with io.BytesIO(content) if isinstance(content, bytes) else open(content, "rb") as source:
+                while chunk := source.read(CHUNK):
+                    crc = zlib.crc32(chunk, crc)
+                    target.write(chunk)
+            end, entry = target.tell(), replace(entry, crc=crc)
+            if end != entry.at + len(head(entry)) + entry.size:
+                raise InputError(f"{content}: was changed while it was packed. Wait for what writes it; pack again.")
+            target.seek(entry.at)
+            target.write(head(entry))
+            target.seek(end)
+            entries.append(entry)
+        target.write(directory(entries))

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 # Tokens whose form gives them away, wherever they stand.
 TOKENS = {
@@ -30,6 +30,9 @@ FACTS = {
     "a secret": ASSIGNED + rb"[\"']?[A-Za-z0-9/+_.~-]{8,}",
     "a home folder": rb"(?:/home/|/Users/|[A-Za-z]:\\+Users\\+)[A-Za-z0-9_.-]+",
 }
+# Noise, in which any short name turns up sooner or later; too large to be read whole, besides.
+WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".distcp"})
+NOISE = WEIGHTS | {".sif", ".bundle"}
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
 ORDINARY_HOSTS = frozenset({"localhost", "localdomain", "ip6-localhost"})
 
@@ -97,18 +100,21 @@ class Scanner:
         return found
 
 
-def readable(name: str, blob: bytes) -> Iterator[tuple[str, bytes]]:
-    """What a file says: of a PowerPoint file its parts, of a picture its notes, of weights nothing.
+def readable(name: str, content: Path | bytes) -> Iterator[tuple[str, bytes]]:
+    """What a file says: of a PowerPoint file its parts, of a picture its notes, of weights and images nothing.
 
-    Compressed pixels and weights are noise, in which any short name turns up sooner or later.
+    Compressed pixels are noise, too. A git bundle is searched as the texts that it holds.
     """
+    if PurePath(name).suffix in NOISE:
+        return
+    blob = content if isinstance(content, bytes) else content.read_bytes()
     if name.endswith(".pptx"):
         with zipfile.ZipFile(io.BytesIO(blob)) as deck:
             for part in deck.namelist():
                 yield from readable(f"{name}, {part}", deck.read(part))
     elif name.endswith(".png"):
         yield name, b"\n".join(png_notes(blob))
-    elif not name.endswith(".safetensors"):
+    else:
         yield name, blob
 
 

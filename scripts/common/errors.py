@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -14,11 +15,23 @@ class InputError(Exception):
     """
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], recorded: bool = True) -> None:
     """Run a program's ``main``; turn the errors a user can act on into one line and exit code 1.
 
     Anything else keeps its traceback: it is a bug in this project.
+
+    Parameters
+    ----------
+    recorded
+        Whether the job's time and machine go to the run's host facts, where the workflow runs it.
     """
+    from common.host import job_recorded
+
+    with job_recorded(sys.argv, os.environ) if recorded else contextlib.nullcontext():
+        _run(main)
+
+
+def _run(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:

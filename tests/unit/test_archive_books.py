@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archiving.verification.accounting import equal
-from archiving.verification.books import answered, keep_books, outcome, sides
+from archiving.verification.books import Book, answered, keep_books, outcome, sides
+from archiving.verification.performance import of_trades, performance, trades_of
 from trading.accounting import Terms, account
 from trading.answers import parse_answer
 from trading.costs import Execution, kept
@@ -56,9 +58,10 @@ TERMS = st.fixed_dictionaries(
     leverage=st.sampled_from([0.5, 1, 2, 5]),
     seed=st.integers(0, 10_000),
     keep=st.booleans(),
+    step=st.sampled_from([1, 4]),
 )
 def test_both_implementations_keep_the_same_books(
-    moves: list[float], terms: dict[str, Any], leverage: float, seed: int, keep: bool
+    moves: list[float], terms: dict[str, Any], leverage: float, seed: int, keep: bool, step: int
 ) -> None:
     closes = 100 * np.cumprod(1 + np.array([0.0, *moves]))
     directions = np.random.default_rng(seed).integers(-1, 2, len(moves)).astype(float)
@@ -70,10 +73,38 @@ def test_both_implementations_keep_the_same_books(
     ours = keep_books(closes.tolist(), traded, leverage, 1000.0, terms)
     for mine, other in ((ours.equity, theirs.equity), (ours.exposure, theirs.position), (ours.paid, theirs.cost)):
         assert all(math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-7) for a, b in zip(mine, other.tolist(), strict=True))
-    hours = np.datetime64("2025-01-01T00:00:00") + np.arange(closes.size) * np.timedelta64(1, "h")
-    found, known = outcome(ours, closes.tolist()), summary(theirs, closes, hours)
+    hours = np.datetime64("2025-01-01T00:00:00") + np.arange(closes.size) * np.timedelta64(step, "h")
     if theirs.equity.min() > 1e-3:  # else what is left is rounding
-        assert {name: found[name] for name in found if not equal(found[name], known[name])} == {}
+        known = summary(theirs, closes, hours)
+        found = figures(replace(ours, equity=theirs.equity.tolist()), closes.tolist(), step)
+        assert set(known) - set(found) == {"liquidated"}
+        assert {name: (found[name], known[name]) for name in found if not equal(found[name], known[name])} == {}
+
+
+def figures(book: Book, closes: list[float], step: int = 1) -> dict[str, Any]:
+    """All that verify.py computes of one strategy."""
+    times = [str(t) for t in range(len(closes))]
+    hours = [float(step * t) for t in range(len(closes))]
+    made = trades_of(book.equity, book.exposure, closes, times)
+    found = outcome(book, closes) | performance(book.equity, book.exposure, closes, hours, book.liquidated)
+    return found | of_trades(made, dict(zip(times, hours, strict=True)))
+
+
+def test_annual_figures_and_trades_by_hand() -> None:
+    # Long for two bars, flat for one, short for one; a year of three hours would be 2920 of them.
+    book = Book([100.0, 110.0, 99.0, 99.0, 108.9], [1.0, 1.0, 0.0, -1.0, 0.0], [0.0] * 5, None)
+    found = figures(book, [10.0, 11.0, 9.9, 9.9, 8.91])
+    assert found["profit_factor"] == pytest.approx(9.9)  # +9.9 short, -1 long
+    assert found["holding_hours"] == 1.5
+    assert found["drawdown_hours"] == 3  # from the peak of 110 to the end
+    assert found["turnover"] == pytest.approx((1 + 0 + 1 + 1) / 4)
+    assert found["sharpe"] == pytest.approx(0.025 / np.std([0.1, -0.1, 0, 0.1], ddof=1) * np.sqrt(8760))
+    assert found["sortino"] == pytest.approx(0.025 / 0.05 * np.sqrt(8760))
+    assert found["cagr"] == pytest.approx(1.089**2190 - 1)
+    assert found["calmar"] == pytest.approx((1.089**2190 - 1) / 0.1)
+    first = trades_of(book.equity, book.exposure, [10.0, 11.0, 9.9, 9.9, 8.91], list("abcde"))[0]
+    assert (first["direction"], first["entry_time"], first["exit_time"]) == ("long", "a", "c")
+    assert (first["pnl"], first["return"]) == (pytest.approx(-1), pytest.approx(-0.01))
 
 
 def test_another_fee_gives_other_books() -> None:

@@ -17,8 +17,6 @@ from archiving.replaying.workplace import Workplace, prepared
 from archiving.verification.checksums import digest
 from archiving.verification.container import ArchiveError, Folder, content
 
-MODELS = ("base", "trained")
-
 
 def retrain(place: Workplace, market: Path | None, base: Path | None) -> list[Difference]:
     """Run the workflow from its first rule on and compare all it makes."""
@@ -58,7 +56,7 @@ def weights(place: Workplace) -> list[Difference]:
     """The models' weights by their SHA-256: the archive need not hold them."""
     found = []
     expected = json.loads(content(place.files, "data/models.json"))
-    for model in MODELS:
+    for model in sorted(set(expected) - {"checkpoint"}):
         folder = Folder(place.results / "model" / model)
         for name, facts in expected[model]["files"].items():
             label = f"model/{model}/{name}"
@@ -73,12 +71,14 @@ def weights(place: Workplace) -> list[Difference]:
 def agreement(place: Workplace) -> list[str]:
     """How many decisions are the same, and what the model earned there and here."""
     lines = []
-    for model in MODELS:
-        name = f"infer/{model}/decisions.jsonl"
+    asked = [name for name in place.files.names() if name.endswith("/decisions.jsonl")]
+    for name in [name.removeprefix(KEPT) for name in asked if name.startswith(f"{KEPT}infer/")]:
+        if not (place.results / name).is_file():
+            continue  # compared already: was not made again
         there = content(place.files, KEPT + name).decode("utf-8").splitlines()
         here = (place.results / name).read_text(encoding="utf-8").splitlines()
         same = sum(json.loads(a)["decision"] == json.loads(b)["decision"] for a, b in zip(there, here, strict=False))
-        lines.append(f"{model}: {same:,} of {len(there):,} decisions are the same")
+        lines.append(f"{name.split('/')[1]}: {same:,} of {len(there):,} decisions are the same")
     for leverage in place.run["leverages"]:
         name = f"leverage-{leverage}/metrics.json"
         ends = [

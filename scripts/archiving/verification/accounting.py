@@ -6,16 +6,20 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from archiving.verification.books import Book, answered, keep_books, outcome, sides
+from archiving.verification.books import DECIDED, Book, answered, keep_books, outcome, sides
 from archiving.verification.container import ArchiveError, Files, content
 from archiving.verification.ledger import RESULTS, WITHHELD
+from archiving.verification.performance import of_trades, performance, trades_of
 
 # Two ways to add up the same thousands of hours differ by rounding only.
 RELATIVE, ABSOLUTE = 1e-9, 1e-6
+STRATEGIES = ("trained", "base")  # the models that trade; the decisions of others only take part in the tests
 Rows = list[dict[str, Any]]
 
 
@@ -23,8 +27,10 @@ def check_accounting(files: Files, bars: bytes) -> tuple[list[str], int]:
     """Problems, one line each, and how many closes of how many strategies were computed again."""
     problems: list[str] = []
     closes = {row["timestamp"]: float(row["close"]) for row in table(bars, "market/bars.csv")}
-    answers = {model: lines(files, f"infer/{model}/decisions.jsonl") for model in ("trained", "base")}
-    for model, rows in answers.items():
+    answers = {model: lines(files, f"infer/{model}/decisions.jsonl") for model in STRATEGIES}
+    asked = [name for name in files.names() if re.fullmatch(rf"{RESULTS}infer/[^/]+/decisions\.jsonl", name)]
+    others = [name.split("/")[3] for name in asked if name.split("/")[3] not in answers]
+    for model, rows in [*answers.items(), *((m, lines(files, f"infer/{m}/decisions.jsonl")) for m in others)]:
         problems += _answer_problems(model, rows)
     problems += _sample_problems(files, answers["trained"], closes)
     count = 0
@@ -57,15 +63,19 @@ def _leverage(files: Files, folder: str, closes: dict[str, float], answers: dict
     traded = {key: sides(rows, policy, terms["hold"] == "keep") for key, rows in answers.items()}
     traded |= {"always_buy": [1] * (len(span) - 1), "always_sell": [-1] * (len(span) - 1)}
     rows = {row["key"]: row for row in metrics["strategies"]}
-    equity = _curves(files, place, set(traded))
-    if set(rows) != set(traded) or set(equity) != set(traded):
+    curves, trades = (_rows_of(files, f"{place}/{name}", set(traded)) for name in ("equity.csv", "trades.csv"))
+    if set(rows) != set(traded) or not set(trades) <= set(curves) == set(traded):
         return [f"{place}: other strategies than {', '.join(sorted(traded))}"], 0
     problems: list[str] = []
     for key, directions in traded.items():
         book = keep_books(prices, directions, metrics["leverage"], metrics["capital"], terms)
-        if equity[key]:
-            problems += _curve_problems(place, key, equity[key], span, prices, book)
-        problems += _metrics_problems(place, rows[key], book, prices, span, answers.get(key))
+        wrong = _curve_problems(place, key, curves[key], span, prices, book) if curves[key] else []
+        if curves[key] and not wrong:
+            # Equal to the books but for rounding, which decides whether a close is as high as an earlier one.
+            book = replace(book, equity=[float(row["equity"]) for row in curves[key]])
+        made = trades_of(book.equity, book.exposure, prices, span)
+        wrong = wrong or _trade_problems(place, key, trades, made)
+        problems += wrong + _metrics_problems(place, rows[key], book, prices, span, made, answers.get(key))
     change = prices[-1] / prices[0] - 1
     facts = {"return": change, "first": span[0], "last": span[-1], "hours": len(span) - 1}
     for name, value in facts.items():
@@ -75,9 +85,8 @@ def _leverage(files: Files, folder: str, closes: dict[str, float], answers: dict
     return problems, len(span) * len(traded)
 
 
-def _curves(files: Files, place: str, strategies: set[str]) -> dict[str, Rows]:
-    """Rows of equity.csv by strategy; no rows where the file was left out of the archive for the prices in it."""
-    name = f"{place}/equity.csv"
+def _rows_of(files: Files, name: str, strategies: set[str]) -> dict[str, Rows]:
+    """Rows of a table by strategy; no rows where it was left out of the archive for the prices in it."""
     if name not in files.names() and WITHHELD in files.names():
         return {key: [] for key in strategies}
     found: dict[str, Rows] = {}
@@ -99,20 +108,43 @@ def _curve_problems(
     return []
 
 
+def _trade_problems(place: str, key: str, found: dict[str, Rows], made: Rows) -> list[str]:
+    name = f"{place}/trades.csv"
+    rows = found.get(key, [])
+    if not rows and key in found:
+        return []  # left out for the prices in it
+    if len(rows) != len(made):
+        return [f"{name}: {len(rows)} trades of {key}, the decisions give {len(made)}"]
+    for number, (row, expected) in enumerate(zip(rows, made, strict=True), start=1):
+        for field_, value in expected.items():
+            said_ = row[field_] if isinstance(value, str) else float(row[field_])
+            if not equal(said_, value):
+                return [f"{name}: trade {number} of {key} has {field_} {row[field_]}, the decisions give {value!r}"]
+    return []
+
+
 def _metrics_problems(
-    place: str, row: dict[str, Any], book: Book, prices: Sequence[float], times: Sequence[str], answers: Rows | None
+    place: str,
+    row: dict[str, Any],
+    book: Book,
+    prices: Sequence[float],
+    times: Sequence[str],
+    made: Rows,
+    answers: Rows | None,
 ) -> list[str]:
+    hours = [(moment(time) - moment(times[0])).total_seconds() / 3600 for time in times]
     expected: dict[str, Any] = outcome(book, prices)
-    hours = (moment(times[-1]) - moment(times[0])).total_seconds() / 3600
-    expected["volatility"] *= math.sqrt((len(times) - 1) / hours)
+    expected |= performance(book.equity, book.exposure, prices, hours, book.liquidated)
+    expected |= of_trades(made, dict(zip(times, hours, strict=True)))
     closed = [t for t, value in enumerate(book.equity) if value <= 0 or t == book.liquidated]
     expected["liquidated"] = times[closed[0]] if closed else None
-    for status in ("truncated", "unparsable"):
-        expected[status] = sum(answer["status"] == status for answer in answers or ())
+    if answers is not None:
+        expected |= {s: sum(answer["status"] == s for answer in answers) for s in ("truncated", "unparsable")}
     return [
-        f"{place}/metrics.json: strategies.{row['key']}.{name} is {row[name]}, the decisions and prices give {value}"
+        f"{place}/metrics.json: strategies.{row['key']}.{name} is {row.get(name, 'missing')}, the decisions and prices "
+        f"give {value}"
         for name, value in expected.items()
-        if name in row and not equal(row[name], value)
+        if name not in row or not equal(row[name], value)
     ]
 
 
@@ -137,7 +169,8 @@ def _answer_problems(model: str, rows: Rows) -> list[str]:
     problems = []
     for number, row in enumerate(rows, start=1):
         expected = answered(row["text"], row["finish_reason"] == "length")
-        if (row["decision"], row["status"]) != expected:
+        status = "ok" if row["status"] in DECIDED else row["status"]
+        if (row["decision"], status) != expected:
             problems.append(
                 f"{name}, line {number}: says {row['decision']} ({row['status']}), "
                 f"its raw answer {expected[0]} ({expected[1]})"

@@ -14,6 +14,8 @@ from itertools import pairwise
 from typing import Any
 
 BASIS_POINT = 1e-4
+# finished: cut by the token limit, then closed and answered in a second pass.
+DECIDED = ("ok", "finished")
 SIDE = {"BUY": 1, "SELL": -1, "HOLD": 0}
 ANSWER = re.compile(r"<answer>\s*(buy|sell)\s*</answer>\s*\Z", re.IGNORECASE)
 
@@ -46,7 +48,7 @@ def sides(rows: Sequence[Mapping[str, Any]], invalid: str, keep: bool) -> list[i
     """Direction that each decision trades in: 1, -1 or 0."""
     found, before = [], 0
     for row in rows:
-        side = SIDE[row["decision"] if row["status"] == "ok" else invalid]
+        side = SIDE[row["decision"] if row["status"] in DECIDED else invalid]
         before = before if keep and side == 0 else side
         found.append(before)
     return found
@@ -99,9 +101,6 @@ def outcome(book: Book, closes: Sequence[float]) -> dict[str, float | int | None
         peak = max(peak, value)
         deepest = min(deepest, value / peak - 1)
     held = [(s, b - a) for s, a, b in zip(signs, closes, closes[1:], strict=False) if s]
-    returns = [b / a - 1 if a > 0 else 0.0 for a, b in pairwise(equity)]
-    mean = math.fsum(returns) / len(returns)
-    deviation = math.sqrt(math.fsum((r - mean) ** 2 for r in returns) / (len(returns) - 1)) if len(returns) > 1 else 0
     return {
         "final_capital": equity[-1],
         "total_return": equity[-1] / equity[0] - 1,
@@ -112,5 +111,4 @@ def outcome(book: Book, closes: Sequence[float]) -> dict[str, float | int | None
         "share_flat": signs.count(0) / len(signs),
         "hit_rate": sum(s * move > 0 for s, move in held) / len(held) if held else None,
         "costs": math.fsum(book.paid),
-        "volatility": deviation * math.sqrt(8760),  # of hourly bars; scaled by the caller where bars are not hours
     }

@@ -112,7 +112,10 @@ def _books(files: Folder | Packed, bars: Path | None) -> tuple[list[str], str]:
             return [f"{bars}: {error.strerror}"], ""
         if hashlib.sha256(blob).hexdigest() != listed[BARS]["sha256"]:
             return [f"{bars}: is not the file that the run used, its SHA-256 is another one"], ""
-    return _told(check_accounting(files, blob), "{} closes were computed again from the decisions and the prices")
+    return _told(
+        check_accounting(files, blob),
+        "{} closes, their trades and metrics were computed again from the decisions and the prices",
+    )
 
 
 def main() -> None:

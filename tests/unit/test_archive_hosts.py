@@ -1,0 +1,75 @@
+"""What a run took: GPU hours, energy and Slurm's accounting, from what its jobs wrote down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiving.hosts import accounted, benchmarked, jobs, parsed, summary, totals
+
+H100 = {"name": "NVIDIA H100", "memory_mb": 85521, "driver": "550.54.15"}
+
+
+def job(program: str = "train", seconds: float = 1800, slurm: Any = None, gpus: int = 0, joules: Any = None) -> Any:
+    return {
+        "program": program,
+        "seconds": seconds,
+        "node": {"processor": "AMD EPYC"},
+        "slurm": slurm and {"job": slurm, "restarts": 0, "nodes": 2},
+        "gpus": [H100] * gpus,
+        "cuda": "12.4" if gpus else None,
+        "gpu_joules": joules,
+    }
+
+
+def test_totals_by_hand() -> None:
+    found = [job(), job("infer", 900, "7", gpus=4, joules=7.2e6), job("infer", 900, "8", gpus=4)]
+    slurm = parsed("7|COMPLETED|1000|cpu=8,gres/gpu=8|3600000\n8|PREEMPTED|500|cpu=8,gres/gpu:h100=8|\n")
+    total = totals(found, slurm)
+    assert total["hours"] == 1.0
+    assert total["gpu_hours"] == {"NVIDIA H100": 4.0}  # 2 jobs x 2 nodes x 4 GPUs x 1/4 hour
+    assert total["gpu_kwh"] == 2.0
+    assert total["slurm_kwh"] == 1.0
+    assert total["slurm_gpu_hours"] == pytest.approx(1500 * 8 / 3600, abs=1e-4)
+    text = summary({"hours_of_last_runs": 0.75, "totals": total})
+    for words in ("0.75 hours", "all 3 jobs", "4.00 GPU hours on NVIDIA H100", "CUDA 12.4", "550.54.15", "7, 8"):
+        assert words in text
+    assert "2.000 kWh for the GPUs by nvidia-smi, 1.000 kWh for the jobs by Slurm" in text
+
+
+def test_what_nothing_measured_is_said_to_be_unknown() -> None:
+    assert "Nothing measured the energy." in summary({"hours_of_last_runs": 1, "totals": totals([job()], [])})
+    assert "recorded no machines" in summary({"hours_of_last_runs": 1, "totals": totals([], [])})
+
+
+def test_slurm_s_accounting_is_asked_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sacct = tmp_path / "bin/sacct"
+    sacct.parent.mkdir()
+    sacct.write_text(
+        f"#!/bin/sh\necho $@ >> {tmp_path}/asked\n"
+        "echo '7|CANCELLED by 1000|60|cpu=1|0'\necho '7|COMPLETED|90|cpu=1,gres/gpu=2|500'\necho '9|RUNNING|9|cpu=1|'\n"
+    )
+    sacct.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sacct.parent}:/usr/bin:/bin")
+    folder = tmp_path / "host"
+    folder.mkdir()
+    for name, number in (("a", "7"), ("b", "7"), ("c", None)):
+        (folder / f"{name}.json").write_text(json.dumps(job(slurm=number)))
+    found = accounted(folder, jobs(folder))
+    assert [(row["state"], row["seconds"], row["gpus"], row["joules"]) for row in found] == [
+        ("CANCELLED", 60, 0, None),
+        ("COMPLETED", 90, 2, 500),
+    ]
+    assert "-j 7 " in (tmp_path / "asked").read_text()
+    sacct.unlink()  # the site has forgotten
+    assert accounted(folder, jobs(folder)) == found
+    assert len(jobs(folder)) == 3
+
+
+def test_a_table_that_is_none_counts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("s\th:m:s\n3600.0\t1:00:00\n")
+    (tmp_path / "b.tsv").write_text("nothing\n")
+    assert benchmarked(sorted(tmp_path.iterdir())) == 1.0
