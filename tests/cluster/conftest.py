@@ -14,8 +14,8 @@ import pytest
 from project_copy import PROJECT
 from slurm import MINIMAL, Cluster, Minimal, end_all, project
 
-from containers import provide
-from images import read_definition, root_arguments
+from containers import pip_settings, provide
+from images import image_path, read_definition, root_arguments
 
 HERE = Path(__file__).parent
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
@@ -84,6 +84,26 @@ def images(apptainer: Mapping[str, str], debian: dict[str, str], building: Futur
     """A folder with an image for each CPU rule: the checkout's own, so that only the first session builds them."""
     building.result()
     return PROJECT / "containers"
+
+
+@pytest.fixture(scope="session")
+def cuda_images(
+    images: Path, apptainer: Mapping[str, str], debian: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The definitions of the CUDA rules, built on images that can be had here; what is not in them is not tested."""
+    made = {}
+    for name, base in {"train-cuda": "base-model", "infer-cuda": "base-python", "train-slime": "base-python"}.items():
+        folder = tmp_path_factory.mktemp(name)
+        mounts, environment = pip_settings(PROJECT, folder)
+        stand_in = PROJECT / image_path(PROJECT, base, root_arguments(**debian))
+        build = ["apptainer", "build", "--force", *(["--notest"] if base == "base-python" else []), *mounts]
+        arguments = ["--build-arg", "bootstrap=localimage", "--build-arg", f"base={stand_in}"]
+        made[name] = folder / f"{name}.sif"
+        subprocess.run(
+            [*build, *arguments, made[name], f"containers/{name}.def"],
+            cwd=PROJECT, env=os.environ | apptainer | environment, check=True,
+        )  # fmt: skip
+    return made
 
 
 @pytest.fixture(scope="session")

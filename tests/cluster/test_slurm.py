@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from pptx import Presentation
-from slurm import MINIMAL, WITHOUT_CONTAINERS, Cluster, Folder, Minimal, Run, toy, wait_for
+from slurm import MINIMAL, Cluster, Folder, Minimal, Run, toy, wait_for
+
+from images import image_path, root_arguments
 
 pytestmark = pytest.mark.timeout(1200)
 # Of what the workflow makes, what has to be equal to the last bit, in containers and without.
@@ -275,13 +277,40 @@ def test_a_training_longer_than_its_limit_goes_on_in_the_next_job_and_ctrl_c_can
     assert [cluster.job(number)["State"].split()[0] for number in run.jobs] == ["FAILED", "CANCELLED"]
 
 
-def test_without_its_gpus_a_job_ends_with_one_line(local: Minimal, cluster: Cluster, tmp_path: Path) -> None:
-    folder = local.folder.copied(tmp_path / "cuda", WITHOUT_CONTAINERS)
+NVIDIA_SMI = """#!/bin/sh
+echo "0, GPU-0, Fake, 81559, 560.35.03"
+echo "1, GPU-1, Fake, 81559, 560.35.03"
+"""
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["without a driver", "with one"])
+def test_a_gpu_job_looks_for_its_gpus_from_inside_its_container(
+    finished: Minimal,
+    cuda_images: dict[str, Path],
+    debian: dict[str, str],
+    cluster: Cluster,
+    tmp_path: Path,
+    there: bool,
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    if there:  # only --nv brings it into the container
+        (tools / "nvidia-smi").write_text(NVIDIA_SMI)
+        (tools / "nvidia-smi").chmod(0o755)
+    folder = finished.folder.copied(tmp_path / "cuda")
+    os.link(cuda_images["train-cuda"], folder.path / image_path(folder.path, "train-cuda", root_arguments(**debian)))
+    path = {"PATH": f"{tools}:{folder.environment['PATH']}"}
+    on_gpus = Folder(folder.path, dict(folder.environment) | path)
     cuda = folder.configuration("cuda", device="cuda")
-    run = folder.end(folder.start(MANIFEST, "--retries", "0", "--configfile", cuda))
+    run = on_gpus.end(on_gpus.start(MANIFEST, "--retries", "0", "--configfile", cuda))
     assert run.code != 0
     (number,) = run.jobs
     assert cluster.job(number)["Partition"] == "gpu"
-    (line,) = train_log(folder).splitlines()
-    assert line.startswith("gpus: error: n1 ")
-    assert "nvidia-smi is not found" in line
+    first, *rest = train_log(folder).splitlines()
+    if there:
+        assert first == "1 x Fake, 85521 MB, driver 560.35.03"
+        assert rest  # PyTorch finds no GPU
+    else:
+        assert first.startswith("gpus: error: n1 ")
+        assert "nvidia-smi is not found" in first
+        assert rest == []
