@@ -41,7 +41,7 @@ test: $(READY) ## unit tests, and the whole workflow at minimal size, up to 12 m
 	@$(BIN)/python -m pytest -m "not long and not gpu" $(PARALLEL) $(ARGS)
 
 test-cluster: $(READY) ## real Slurm and Apptainer, set up for it as root on Debian 12, up to 25 minutes
-	@$(BIN)/python -m pytest tests/cluster $(ARGS)
+	@$(BIN)/python -m pytest -rs tests/cluster $(ARGS)
 
 test-long: $(READY) ## the long tests: the whole demo and more, up to 2 hours (ARGS="-k words" for some)
 	@$(BIN)/python -m pytest -m long $(ARGS)

@@ -18,6 +18,9 @@ config = resolved_or_stop(config)
 warn_without_records(config["run"])
 
 
+report: "rules/captions/workflow.rst"
+
+
 pathvars:
     results=f"results/{config['run']}",
     logs=f"results/{config['run']}/logs",

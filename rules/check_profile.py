@@ -74,6 +74,23 @@ def problems(profile: Mapping[str, Any], known: Known) -> list[str]:
     return found
 
 
+def repeated(text: str) -> list[str]:
+    """Keys that stand twice in a section of a YAML text, one line each: Snakemake reads the last one only."""
+    found = []
+    waiting = [("", yaml.compose(text, Loader=yaml.SafeLoader))]
+    while waiting:
+        place, node = waiting.pop()
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    found.append(f"{place}{key.value}: again in line {line}; only the last one counts.")
+                seen.add(key.value)
+                waiting.append((f"{place}{key.value}.", value))
+    return found
+
+
 def rules_of(text: str) -> set[str]:
     """Names of the rules in a Snakefile."""
     return set(_RULE.findall(text))
@@ -159,7 +176,8 @@ def main() -> None:
     path = parser.parse_args().profile
     path = path / "config.yaml" if path.is_dir() else path
     try:
-        profile = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        profile = yaml.safe_load(text)
     except OSError as error:
         sys.exit(f"{path}: {error.strerror}.")
     except yaml.YAMLError as error:
@@ -167,7 +185,7 @@ def main() -> None:
     if not isinstance(profile, dict):
         sys.exit(f"{path}: no mapping of options.")
     known = known_here(Path(__file__).parents[1])
-    if found := problems(profile, known):
+    if found := repeated(text) + problems(profile, known):
         sys.exit("\n".join(f"{path}: {line}" for line in found))
     print(f"{path}: every option, rule and resource has an effect.")
 

@@ -105,6 +105,16 @@ def reports():
     return [f"results/{config['run']}/leverage-{leverage}/{name}" for leverage in leverages() for name in names]
 
 
+def figure(name):
+    """A figure of a leverage; in `snakemake --report` it stands with its caption."""
+    return report(
+        f"<results>/leverage-{{leverage}}/{name}.png",
+        caption=f"captions/{name}.rst",
+        category="Leverage {leverage}",
+        labels={"figure": name.replace("_", " ")},
+    )
+
+
 def closing_words():
     """Where the slides and pages lie; seconds and peak memory of the rules, from Snakemake's benchmarks."""
     folder = Path("results") / config["run"] / "benchmarks"

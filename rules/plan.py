@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -192,6 +193,15 @@ def weights_of(results: Path, settings: Mapping[str, Any]) -> int | None:
     return None
 
 
+def profile_configuration(profile: str | None) -> Path | None:
+    """The configuration that a profile in this folder names; there it stands relative to the profile."""
+    file = Path(profile or "") / "config.yaml"
+    if profile is None or not file.is_file():
+        return None
+    named = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("configfile")
+    return Path(os.path.relpath(file.parent / named)) if named else None
+
+
 def newest_training(results: Path) -> list[dict[str, Any]]:
     """Metrics of the training that was written to last; empty if there was none."""
     journals = sorted(results.glob("train/checkpoints/*/metrics.jsonl"), key=lambda path: path.stat().st_mtime)
@@ -209,9 +219,10 @@ def newest_training(results: Path) -> list[dict[str, Any]]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--configfile", type=Path, default=Path("config/config.yaml"))
+    parser.add_argument("--configfile", type=Path, help="without it, the profile's, or config/config.yaml")
     parser.add_argument("--profile", help="profile of the run that is planned: with containers, their changes count")
     options = parser.parse_args()
+    options.configfile = options.configfile or profile_configuration(options.profile) or Path("config/config.yaml")
     try:
         given = yaml.safe_load(options.configfile.read_text(encoding="utf-8")) or {}
         settings = resolve(given, read_schema(PROJECT / "config" / "schema.yaml"))

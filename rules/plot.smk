@@ -6,14 +6,14 @@ rule plot:
         decisions="<results>/infer/trained/decisions.jsonl",
         training="<results>/train/metrics.jsonl",
     output:
-        equity_curve="<results>/leverage-{leverage}/equity_curve.png",
-        drawdown="<results>/leverage-{leverage}/drawdown.png",
-        decisions="<results>/leverage-{leverage}/decisions.png",
-        training="<results>/leverage-{leverage}/training.png",
-        null_distribution="<results>/leverage-{leverage}/null_distribution.png",
-        bootstrap_fan="<results>/leverage-{leverage}/bootstrap_fan.png",
-        cost_latency="<results>/leverage-{leverage}/cost_latency.png",
-        leverage="<results>/leverage-{leverage}/leverage.png",
+        equity_curve=figure("equity_curve"),
+        drawdown=figure("drawdown"),
+        decisions=figure("decisions"),
+        training=figure("training"),
+        null_distribution=figure("null_distribution"),
+        bootstrap_fan=figure("bootstrap_fan"),
+        cost_latency=figure("cost_latency"),
+        leverage=figure("leverage"),
         # Written beside the PNG of the same name.
         svg=expand(
             "<results>/leverage-{{leverage}}/{figure}.svg",

@@ -12,27 +12,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
+from project_copy import copy_project
 
 PROJECT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config", "envs", "rules", "scripts", "slurm")
 BIN = Path(sys.executable).parent
-# What a test cannot wait for, and containers; the rest is the profile as it is shipped.
+MINIMAL = Path("config/minimal.yaml")
+SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What a test cannot wait for; the rest is the profile as it is shipped.
 QUICKER = {"slurm-init-seconds-before-status-checks": 2, "latency-wait": 5}
-LEFT_OUT = ("software-deployment-method", "apptainer-args")
+WITHOUT_CONTAINERS = {"software-deployment-method": None, "apptainer-args": None}
 STARTED: list[subprocess.Popen[str]] = []
 _SUBMITTED = re.compile(r"SLURM jobid (\d+) \(log: (\S+)\)")
 
 
 def profile(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The shipped profile without containers and patience, sections merged with `settings`; None leaves a key out."""
-    shipped = yaml.safe_load((PROJECT / "slurm" / "config.yaml").read_text(encoding="utf-8"))
-    merged = {key: value for key, value in shipped.items() if key not in LEFT_OUT} | QUICKER
+    """The shipped profile without patience, sections merged with `settings`; None leaves a key out."""
+    merged = yaml.safe_load((PROJECT / "slurm" / "config.yaml").read_text(encoding="utf-8")) | QUICKER
     for key, value in (settings or {}).items():
         merged[key] = _merged(merged.get(key), copy.deepcopy(value))
     return {key: value for key, value in merged.items() if value is not None}
@@ -61,20 +62,28 @@ class Run:
         """Slurm job id to the folder of its log: rule_train, or group_report_deck_plot_simulate."""
         return {number: Path(log).relative_to(_logs(log)).parts[0] for number, log in _SUBMITTED.findall(self.text)}
 
+    @property
+    def announced(self) -> dict[str, int]:
+        """Jobs by rule, from Snakemake's table; none where there is nothing to be done."""
+        table = self.text.partition("Job stats:")[2].partition("\ntotal")[0]
+        rows = [line.split() for line in table.splitlines()]
+        return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit() and row[0] != "all"}
+
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder with a Snakefile in which `snakemake --profile slurm` may run."""
+    """A folder with a Snakefile in which Snakemake may run."""
 
     path: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        """Type the command as a user does who has not activated any environment."""
+    def begin(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start Snakemake as a user does who has not activated any environment."""
         kept = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
         process = subprocess.Popen(
-            [BIN / "snakemake", "--profile", "slurm", *arguments],
+            [BIN / "snakemake", *arguments],
             cwd=self.path,
-            env=kept | {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+            env=kept | {"PATH": SYSTEM} | dict(self.environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -82,6 +91,10 @@ class Folder:
         )
         STARTED.append(process)
         return process
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Type the command for the cluster."""
+        return self.begin("--profile", "slurm", *arguments)
 
     def end(self, process: subprocess.Popen[str], timeout: float = 800) -> Run:
         """Wait for it."""
@@ -93,17 +106,32 @@ class Folder:
         return Run(process.returncode, text)
 
     def run(self, *arguments: str | Path) -> Run:
-        """Run to the end; it has to succeed."""
-        run = self.end(self.start(*arguments))
-        assert run.code == 0, run.text[-6000:]
-        return run
+        """Run through Slurm to the end; it has to succeed."""
+        return _succeeded(self.end(self.start(*arguments)))
+
+    def here(self, *arguments: str | Path) -> Run:
+        """Run on this machine alone; it has to succeed."""
+        return _succeeded(self.end(self.begin("--cores", "2", *arguments)))
 
     def planned(self, *arguments: str | Path) -> dict[str, int]:
-        """Rules and numbers of their jobs that a dry run announces."""
-        text = self.run("--dry-run", *arguments).text
-        table = text.partition("Job stats:")[2].partition("\ntotal")[0]
-        rows = [line.split() for line in table.splitlines()]
-        return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+        """Jobs by rule that a dry run announces."""
+        return self.run("--dry-run", *arguments).announced
+
+    def configuration(self, name: str, **sections: Any) -> Path:
+        """The minimal configuration of this folder with other values."""
+        settings = yaml.safe_load((self.path / MINIMAL).read_text())
+        for section, values in sections.items():
+            settings[section] = _merged(settings.get(section), values)
+        path = self.path / "config" / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(settings, sort_keys=False))
+        return path
+
+    def copied(self, path: Path, settings: Mapping[str, Any] | None = None) -> Folder:
+        """The same with all results, to spoil; images are shared."""
+        shutil.copytree(self.path, path, symlinks=True, copy_function=_copy)
+        folder = Folder(path, self.environment)
+        folder.configure(settings)
+        return folder
 
     def configure(self, settings: Mapping[str, Any] | None = None) -> None:
         """Write the profile."""
@@ -112,17 +140,39 @@ class Folder:
         target.write_text(yaml.safe_dump(profile(settings), sort_keys=False), encoding="utf-8")
 
 
-def project(path: Path, settings: Mapping[str, Any] | None = None) -> Folder:
-    """A copy of the project with its profile."""
-    for part in PARTS:
-        source = PROJECT / part
-        if source.is_dir():
-            shutil.copytree(source, path / part, ignore=shutil.ignore_patterns("__pycache__", "*.partial"))
-        else:
-            shutil.copy2(source, path / part)
-    folder = Folder(path)
-    folder.configure(settings)
+@dataclass(frozen=True)
+class Minimal:
+    """A finished run of the minimal configuration, and the jobs that a dry run had announced."""
+
+    folder: Folder
+    run: Run
+    planned: dict[str, int]
+
+    @property
+    def results(self) -> Path:
+        return self.folder.path / "results" / "minimal"
+
+
+def project(path: Path, environment: Mapping[str, str], settings: Mapping[str, Any] | None = None) -> Folder:
+    """A copy of the project with its profile, and with other values in the minimal configuration."""
+    scratch = path / "scratch"
+    folder = Folder(copy_project(path / "project").folder, dict(environment) | {"TMPDIR": str(scratch)})
+    scratch.mkdir()
+    folder.configure()
+    folder.configuration(MINIMAL.stem, **settings or {})
     return folder
+
+
+def _copy(source: str, target: str) -> str:
+    if source.endswith(".sif"):
+        os.link(source, target)
+        return target
+    return shutil.copy2(source, target)
+
+
+def _succeeded(run: Run) -> Run:
+    assert run.code == 0, run.text[-6000:]
+    return run
 
 
 def toy(path: Path, snakefile: str, settings: Mapping[str, Any] | None = None) -> Folder:
@@ -131,7 +181,7 @@ def toy(path: Path, snakefile: str, settings: Mapping[str, Any] | None = None) -
     (path / "Snakefile").write_text(snakefile, encoding="utf-8")
     folder = Folder(path)
     # A group of one would hide the rule's name.
-    folder.configure({"groups": None, "group-components": None} | dict(settings or {}))
+    folder.configure(WITHOUT_CONTAINERS | {"groups": None, "group-components": None} | dict(settings or {}))
     return folder
 
 

@@ -1,48 +1,28 @@
-"""The workflow on a real Slurm, with the shipped profile; without containers."""
+"""The workflow on a real Slurm, in containers, with the shipped profile; small Snakefiles for what only Slurm does."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pptx import Presentation
-from slurm import BIN, PROJECT, Cluster, Folder, Run, project, toy, wait_for
+from slurm import MINIMAL, Cluster, Folder, Minimal, Run, toy, wait_for
+
+from images import image_path, root_arguments
 
 pytestmark = pytest.mark.timeout(1200)
-MINIMAL = Path("config/minimal.yaml")
-EVERY_RULE = {"market", "samples", "base_model", "import_weights", "train", "export_weights", "infer", "all"}
-
-
-@pytest.fixture(scope="session")
-def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Popen[bytes]]:
-    """The minimal configuration on this machine alone; it runs beside what waits for Slurm."""
-    folder = project(tmp_path_factory.mktemp("local")).path
-    command = [BIN / "snakemake", "--cores", "1", "--quiet", "all", "--configfile", MINIMAL]
-    with open(folder / "output", "wb") as output:
-        return folder, subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-
-
-@pytest.fixture(scope="session")
-def finished(
-    cluster: Cluster, local: tuple[Path, Any], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Folder, Run, dict[str, int]]:
-    """The minimal configuration through Slurm to its slides; what was printed, and what a dry run had said."""
-    folder = project(tmp_path_factory.mktemp("through-slurm"))
-    planned = folder.planned("--configfile", MINIMAL)
-    run = folder.run("--configfile", MINIMAL)
-    assert local[1].wait(300) == 0, (local[0] / "output").read_text()[-3000:]
-    return folder, run, planned
-
-
-def results(folder: Path) -> Path:
-    return folder / "results" / "minimal"
+# Of what the workflow makes, what has to be equal to the last bit, in containers and without.
+EQUAL = (
+    *("market/bars.csv", "samples/train.jsonl", "samples/test.jsonl", "model/base/model.safetensors"),
+    *("model/trained/model.safetensors", "infer/trained/decisions.jsonl", "infer/base/decisions.jsonl"),
+    *("leverage-2/equity.csv", "leverage-2/trades.csv"),
+)
+REPORT = {"simulate", "evaluate", "plot", "deck", "tearsheet"}
 
 
 def said(deck: Path) -> list[str]:
@@ -57,67 +37,59 @@ def said(deck: Path) -> list[str]:
     return texts
 
 
-def copied(folder: Folder, path: Path, settings: dict[str, Any]) -> Folder:
-    """A finished run, to spoil."""
-    shutil.copytree(folder.path, path, symlinks=True)
-    copy = Folder(path)
-    copy.configure(settings)
-    return copy
-
-
-def configuration(folder: Path, name: str, **sections: Any) -> Path:
-    """The minimal configuration with other values."""
-    settings = yaml.safe_load((PROJECT / MINIMAL).read_text())
-    for section, values in sections.items():
-        settings[section] = settings.get(section, {}) | values if isinstance(values, dict) else values
-    path = folder / "config" / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    return path
-
-
 def rules_of(run: Run) -> list[str]:
     """What was submitted: rule_train, group_report_deck_plot_simulate, in the order of submission."""
     return list(run.jobs.values())
 
 
-def test_the_slides_say_what_those_of_a_local_run_say(finished: tuple, local: tuple) -> None:
-    through_slurm, alone = results(finished[0].path), results(local[0])
-    for name in ("infer/trained/decisions.jsonl", "leverage-2/equity.csv"):
-        assert (through_slurm / name).read_bytes() == (alone / name).read_bytes(), name
-    assert json.loads((through_slurm / "leverage-2/metrics.json").read_text())["strategies"]
-    assert said(through_slurm / "leverage-2/deck.pptx") == said(alone / "leverage-2/deck.pptx")
+def test_slides_and_numbers_through_slurm_in_containers_are_those_of_a_run_without(
+    finished: Minimal, local: Minimal
+) -> None:
+    through, alone = finished.results, local.results
+    assert [name for name in EQUAL if (through / name).read_bytes() != (alone / name).read_bytes()] == []
+    ours, theirs = (json.loads((one / "leverage-2/metrics.json").read_text()) for one in (through, alone))
+    assert ours["strategies"] == theirs["strategies"]
+    assert ours["container"].startswith("simulate-")
+    assert "container" not in theirs
+    slides = said(through / "leverage-2/deck.pptx")
+    assert len(slides) > 50
+    assert slides == said(alone / "leverage-2/deck.pptx")
 
 
-def test_a_dry_run_announces_what_is_then_submitted(finished: tuple) -> None:
-    _, run, planned = finished
-    submitted = rules_of(run)
+def test_a_dry_run_announces_what_is_then_submitted_in_containers_and_run_without(
+    finished: Minimal, local: Minimal
+) -> None:
+    assert finished.planned == finished.run.announced == local.planned == local.run.announced
+    submitted = rules_of(finished.run)
     (report,) = [name for name in submitted if name.startswith("group_report")]
-    single = [name.removeprefix("rule_") for name in submitted if name != report]
-    assert sorted(single) == sorted(
-        r for r, n in planned.items() for _ in range(n) if f"_{r}" not in report and r != "all"
-    )
-    assert all(f"_{rule}" in report for rule in planned if rule not in EVERY_RULE)
+    assert set(report.removeprefix("group_report_").split("_")) == REPORT
+    single = sorted(name.removeprefix("rule_") for name in submitted if name != report)
+    assert single == sorted(rule for rule, n in finished.planned.items() for _ in range(n) if rule not in REPORT)
+    for one, options in ((finished, ("--profile", "slurm")), (local, ())):
+        assert "Nothing to be done" in one.folder.here(*options, "--dry-run", "--configfile", MINIMAL).text
+    assert finished.folder.run("--configfile", MINIMAL).jobs == {}
 
 
-def test_every_job_can_be_found_by_its_rule_and_its_log(finished: tuple, cluster: Cluster) -> None:
-    folder, run, _ = finished
-    for number in run.jobs:
+def test_every_job_can_be_found_by_its_rule_its_log_and_what_it_used(finished: Minimal, cluster: Cluster) -> None:
+    logs = finished.folder.path / "logs" / "slurm"
+    for number in finished.run.jobs:
         assert cluster.job(number)["State"] == "COMPLETED"
-        assert len(list((folder.path / "logs" / "slurm").rglob(f"{number}.log"))) == 1
-    named = cluster.command("sacct", "-X", "-n", "-P", "-j", ",".join(run.jobs), "-o", "JobName,Comment")
+        assert len(list(logs.rglob(f"{number}.log"))) == 1
+    named = cluster.command("sacct", "-X", "-n", "-P", "-j", ",".join(finished.run.jobs), "-o", "JobName,Comment")
     assert all(line.startswith("market_") for line in named.splitlines())
     assert "rule_train" in named
+    tables = [path.read_text() for path in (logs / "efficiency").glob("*.csv")]
+    assert any("rule_train" in table and "Memory" in table for table in tables)
 
 
-def test_another_leverage_submits_its_report_alone(finished: tuple, tmp_path: Path) -> None:
-    folder = copied(finished[0], tmp_path / "leverage", {})
-    changed = configuration(folder.path, "other", simulate={"max_invalid_share": 0.5, "leverage": [3]})
+def test_another_leverage_submits_its_report_alone(finished: Minimal, tmp_path: Path) -> None:
+    folder = finished.folder.copied(tmp_path / "leverage")
+    changed = folder.configuration("other", simulate={"leverage": [3]})
     planned = folder.planned("--configfile", changed)
-    report = set(planned) - {"all"}
-    assert report == {"simulate", "evaluate", "plot", "deck", "tearsheet"}
+    assert planned.keys() == REPORT
     (submitted,) = rules_of(folder.run("--configfile", changed))
-    assert set(submitted.removeprefix("group_report_").split("_")) == report
-    assert (results(folder.path) / "leverage-3" / "deck.pptx").stat().st_size > 0
+    assert set(submitted.removeprefix("group_report_").split("_")) == REPORT
+    assert (folder.path / "results/minimal/leverage-3/deck.pptx").stat().st_size > 0
 
 
 GPU_JOBS = """
@@ -131,7 +103,8 @@ rule infer:
     threads: 1
     resources: gpu=1, gpu_memory_mb=0, gpu_driver=0
     shell:
-        "echo start {wildcards.n} $CUDA_VISIBLE_DEVICES >> events; sleep 12;"
+        "echo start {wildcards.n} $CUDA_VISIBLE_DEVICES >> events;"
+        " until [ $(grep -c start events) -gt 1 ]; do sleep 1; done; sleep 8;"
         " echo end {wildcards.n} >> events; touch {output}"
 """
 
@@ -233,66 +206,67 @@ def test_the_job_of_a_node_that_goes_down_runs_on_another(cluster: Cluster, tmp_
     assert len(run.jobs) == 1
 
 
-def learned(folder: Folder, before: set[Path]) -> list[str]:
-    """Lines of the journal of a training that was not there before."""
-    new = set(results(folder.path).glob("train/checkpoints/*/metrics.jsonl")) - before
-    return new.pop().read_text().splitlines() if new else []
+MANIFEST = "results/minimal/train/checkpoint.json"
+SPARE = {"slurm_partition": "'spare'", "gres": "'gpu:2'"}
+
+
+def journals(folder: Folder) -> set[Path]:
+    """What trainings have written, an iteration a line."""
+    return set(folder.path.glob("results/minimal/train/checkpoints/*/metrics.jsonl"))
 
 
 def train_log(folder: Folder) -> str:
     """What the training's job says; Snakemake removes it when the next attempt begins."""
     try:
-        return (results(folder.path) / "logs" / "train.log").read_text()
+        return (folder.path / "results/minimal/logs/train.log").read_text()
     except FileNotFoundError:
         return ""
 
 
-def longer(folder: Path, **train: Any) -> Path:
-    """A training of its own, with few checkpoints that no signal asked for."""
-    train = {"save_every": 100_000, "decay_iterations": 0} | train
-    return configuration(folder, "longer", train=train)
-
-
-MANIFEST = "results/minimal/train/checkpoint.json"
-SPARE = {"slurm_partition": "'spare'", "gres": "'gpu:2'"}
+def longer(folder: Folder, iterations: int) -> Path:
+    """A training of its own, without checkpoints that no signal asked for."""
+    train = {"iterations": iterations, "save_every": 100_000, "decay_iterations": 0}
+    return folder.configuration("longer", train=train)
 
 
 def test_a_preempted_training_goes_on_from_its_checkpoint(
-    finished: tuple, local: tuple, cluster: Cluster, tmp_path: Path
+    finished: Minimal, local: Minimal, cluster: Cluster, tmp_path: Path
 ) -> None:
-    folder = copied(finished[0], tmp_path / "preempted", {"set-resources": {"train": SPARE}})
-    before = set(results(folder.path).glob("train/checkpoints/*/metrics.jsonl"))
-    process = folder.start(MANIFEST, "--configfile", longer(folder.path, iterations=200))
-    alone = subprocess.Popen(
-        [BIN / "snakemake", "--cores", "1", MANIFEST, "--configfile", longer(local[0], iterations=200)],
-        cwd=local[0],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    wait_for(lambda: len(learned(folder, before)) >= 5)
-    urgent = cluster.command(
-        "sbatch", "--parsable", "-p", "gpu", "--gres=gpu:2", "-o", "/dev/null", "--wrap", "sleep 3"
-    )
-    run = folder.end(process)
+    folder = finished.folder.copied(tmp_path / "preempted", {"set-resources": {"train": SPARE}})
+    before = journals(folder)
+
+    def learned() -> int:
+        new = journals(folder) - before
+        return len(new.pop().read_text().splitlines()) if new else 0
+
+    process = folder.start(MANIFEST, "--configfile", longer(folder, 200))
+    undisturbed = local.folder.copied(tmp_path / "undisturbed")
+    with ThreadPoolExecutor(1) as beside:
+        alone = beside.submit(undisturbed.here, MANIFEST, "--configfile", longer(undisturbed, 200))
+        wait_for(lambda: learned() >= 5)
+        urgent = cluster.command(
+            "sbatch", "--parsable", "-p", "gpu", "--gres=gpu:2", "-o", "/dev/null", "--wrap", "sleep 3"
+        )
+        run = folder.end(process)
+    alone.result()
     assert run.code == 0, run.text[-3000:]
     assert cluster.job(urgent.strip())["State"] == "COMPLETED"
     assert len(run.jobs) == 1  # requeued by Slurm, not submitted again
     # Only the signal can have made a checkpoint there.
     assert 5 <= int(train_log(folder).partition("resuming after iteration ")[2].split()[0]) < 200
-    assert len(learned(folder, before)) == 200
-    assert alone.wait(200) == 0
-    ours, theirs = (json.loads((path / MANIFEST).read_text()) for path in (folder.path, local[0]))
+    assert learned() == 200
+    ours, theirs = (json.loads((one.path / MANIFEST).read_text()) for one in (folder, undisturbed))
     assert ours["iteration"] == 200
     assert ours["weights_sha256"] == theirs["weights_sha256"]
 
 
 def test_a_training_longer_than_its_limit_goes_on_in_the_next_job_and_ctrl_c_cancels_it(
-    finished: tuple, cluster: Cluster, tmp_path: Path
+    finished: Minimal, cluster: Cluster, tmp_path: Path
 ) -> None:
     # Slurm warns at the limit less 60 s, or up to a minute earlier.
     short = {"runtime": 2, "slurm_extra": "'--signal=TERM@60'"}
-    folder = copied(finished[0], tmp_path / "long", {"set-resources": {"train": short}})
-    process = folder.start(MANIFEST, "--configfile", longer(folder.path, iterations=100_000))
+    folder = finished.folder.copied(tmp_path / "long", {"set-resources": {"train": short}})
+    process = folder.start(MANIFEST, "--configfile", longer(folder, 100_000))
     wait_for(lambda: "stopped by a signal; iteration " in train_log(folder), 200)
     stopped = int(train_log(folder).partition("stopped by a signal; iteration ")[2].split()[0])
     wait_for(lambda: f"resuming after iteration {stopped}\n" in train_log(folder), 120)
@@ -303,13 +277,40 @@ def test_a_training_longer_than_its_limit_goes_on_in_the_next_job_and_ctrl_c_can
     assert [cluster.job(number)["State"].split()[0] for number in run.jobs] == ["FAILED", "CANCELLED"]
 
 
-def test_without_its_gpus_a_job_ends_with_one_line(finished: tuple, cluster: Cluster, tmp_path: Path) -> None:
-    folder = copied(finished[0], tmp_path / "cuda", {})
-    cuda = configuration(folder.path, "cuda", device="cuda")
-    run = folder.end(folder.start("results/minimal/train/checkpoint.json", "--retries", "0", "--configfile", cuda))
+NVIDIA_SMI = """#!/bin/sh
+echo "0, GPU-0, Fake, 81559, 560.35.03"
+echo "1, GPU-1, Fake, 81559, 560.35.03"
+"""
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["without a driver", "with one"])
+def test_a_gpu_job_looks_for_its_gpus_from_inside_its_container(
+    finished: Minimal,
+    cuda_images: dict[str, Path],
+    debian: dict[str, str],
+    cluster: Cluster,
+    tmp_path: Path,
+    there: bool,
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    if there:  # only --nv brings it into the container
+        (tools / "nvidia-smi").write_text(NVIDIA_SMI)
+        (tools / "nvidia-smi").chmod(0o755)
+    folder = finished.folder.copied(tmp_path / "cuda")
+    os.link(cuda_images["train-cuda"], folder.path / image_path(folder.path, "train-cuda", root_arguments(**debian)))
+    path = {"PATH": f"{tools}:{folder.environment['PATH']}"}
+    on_gpus = Folder(folder.path, dict(folder.environment) | path)
+    cuda = folder.configuration("cuda", device="cuda")
+    run = on_gpus.end(on_gpus.start(MANIFEST, "--retries", "0", "--configfile", cuda))
     assert run.code != 0
     (number,) = run.jobs
     assert cluster.job(number)["Partition"] == "gpu"
-    (line,) = train_log(folder).splitlines()
-    assert line.startswith("gpus: error: n1 ")
-    assert "nvidia-smi is not found" in line
+    first, *rest = train_log(folder).splitlines()
+    if there:
+        assert first == "1 x Fake, 85521 MB, driver 560.35.03"
+        assert rest  # PyTorch finds no GPU
+    else:
+        assert first.startswith("gpus: error: n1 ")
+        assert "nvidia-smi is not found" in first
+        assert rest == []

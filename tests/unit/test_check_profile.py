@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_profile import Known, asked_of, known_here, problems, resources_of, rules_of
+from check_profile import Known, asked_of, known_here, problems, repeated, resources_of, rules_of
 
 PROJECT = Path(__file__).parents[2]
 KNOWN = Known(
@@ -94,3 +94,13 @@ def test_every_rule_of_the_workflow_has_its_memory_in_the_shipped_profile() -> N
     assert {
         rule for rule in submitted if "attempt" in str(shipped["set-resources"].get(rule, {}).get("mem_mb"))
     } == submitted
+
+
+def test_a_key_that_stands_twice_is_named_with_its_place() -> None:
+    text = "jobs: 1\nset-resources:\n  train: &one\n    gpu: 1\n    gpu: 2\n  infer: *one\njobs: 2\n"
+    assert set(repeated(text)) == {
+        "jobs: again in line 7; only the last one counts.",
+        "set-resources.train.gpu: again in line 5; only the last one counts.",
+        "set-resources.infer.gpu: again in line 5; only the last one counts.",
+    }
+    assert repeated((PROJECT / "slurm" / "config.yaml").read_text(encoding="utf-8")) == []

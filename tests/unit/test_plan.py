@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plan import Row, disk_bytes, estimate, newest_training, planned, table, train_seconds
+from plan import (
+    Row,
+    disk_bytes,
+    estimate,
+    newest_training,
+    planned,
+    profile_configuration,
+    table,
+    train_seconds,
+)
 
 DRY_RUN = """Building DAG of jobs...
 Job stats:
@@ -110,3 +119,14 @@ def test_the_table_sums_up() -> None:
     assert "code has changed" in text
     assert "Together 2.0 h one after another, and 4.00 GPU-hours." in text
     assert "about 3.0 GB" in text
+
+
+def test_a_profile_may_name_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    profile = tmp_path / "slurm" / "config.yaml"
+    profile.parent.mkdir()
+    profile.write_text("jobs: 1\n")
+    assert profile_configuration("slurm") is None
+    profile.write_text("configfile: ../config/paper.yaml\n")
+    assert profile_configuration("slurm") == Path("config/paper.yaml")
+    assert profile_configuration(None) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -153,6 +154,25 @@ def test_results_do_not_name_the_machine(minimal: tuple[Workflow, str]) -> None:
     results = workflow.results("minimal")
     texts = [p for p in results.rglob("*") if p.suffix in (".json", ".jsonl", ".csv", ".svg", ".html")]
     assert [str(path) for path in texts if str(workflow.folder) in path.read_text()] == []
+
+
+@pytest.mark.slow
+def test_the_report_is_one_page_with_a_caption_for_every_figure(minimal: tuple[Workflow, str], tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    minimal[0].run("--report", page, "--configfile", "config/minimal.yaml")
+    text = page.read_text()
+    (line,) = re.findall(r"^ *var results = (\{.*\});?$", text, re.M)
+    shown = {path: entry for path, entry in json.loads(line).items() if "/leverage-2/" in path}
+    assert shown.keys() == {f"results/minimal/leverage-2/{name}.png" for name in FIGURES}
+    for path, entry in shown.items():
+        caption = (PROJECT / "rules" / "captions" / f"{Path(path).stem}.rst").read_text().split(".")[0]
+        assert caption in entry["caption"]
+        assert "Leverage 2." in entry["caption"]
+        # The figure itself, not a link to it.
+        image = base64.b64decode(entry["data_uri"].partition("base64,")[2])
+        assert image == (minimal[0].folder / path).read_bytes()
+    assert "From hourly market bars to slides" in text
+    assert re.findall(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"'](?!data:)[^\"']+", text) == []
 
 
 @pytest.mark.slow
