@@ -42,6 +42,7 @@ rule all:
 
 include: "rules/market.smk"
 include: "rules/samples.smk"
+include: "rules/fetch_model.smk"
 include: "rules/base_model.smk"
 include: "rules/import_weights.smk"
 include: "rules/train.smk"

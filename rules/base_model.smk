@@ -1,6 +1,7 @@
 rule base_model:
     input:
         folder=config["base_model"]["folder"] if config["base_model"]["source"] == "folder" else [],
+        hub=rules.fetch_model.output.record if config["base_model"]["source"] == "hub" else [],
     output:
         model=directory("<results>/model/base"),
     log:
@@ -14,10 +15,11 @@ rule base_model:
         mem_mb=2000,
         runtime=30,
     params:
-        flags=flags(chosen(config["base_model"], ("tiny", "folder"))),
+        flags=flags(without(chosen(config["base_model"], ("tiny", "folder", "hub")), "hub")),
+        hub=lambda wildcards, input: f"{hub_flags()} --hub-record={input.hub}" if input.hub else "",
         code=code("base_model"),
     message:
         "Making the base model"
     shell:
-        "OMP_NUM_THREADS={threads} python -u scripts/base_model.py {params.flags} --threads={threads}"
+        "OMP_NUM_THREADS={threads} python -u scripts/base_model.py {params.flags} {params.hub} --threads={threads}"
         " --output {output.model} 2>&1 | tee {log}"

@@ -11,7 +11,7 @@ from containers import ContainerError, provide
 from containers import record as record_images
 from digest import code_digest, constant
 from images import image_of, image_path, root_arguments
-from isolation import arguments, named_paths, of_another_job, passed, scratch_folder, sees_gpus
+from isolation import arguments, hub_cache, named_paths, of_another_job, passed, scratch_folder, sees_gpus
 from snakemake.logging import logger
 from trials import trials_elsewhere
 
@@ -92,6 +92,12 @@ def isolate(settings):
 def gpus_checked(count):
     """Flags of the check that a job makes before it uses GPUs; how many it gets is what the rule asks for."""
     return f"--device={config['device']} --count={count}"
+
+
+def hub_flags():
+    """Flags that say which model of the hub, and where its cache is; empty for other sources."""
+    section = config["base_model"]
+    return flags({"hub": section["hub"] | {"cache": str(hub_cache(section))}}) if section["source"] == "hub" else ""
 
 
 def leverages():

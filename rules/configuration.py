@@ -211,6 +211,7 @@ def _contradictions(settings: Settings) -> list[str]:
         "csv": ["market.csv.path"],
         "download": ["market.download.url", "market.download.sha256"],
         "folder": ["base_model.folder"],
+        "hub": ["base_model.hub.name", "base_model.hub.commit"],
     }
     problems = []
     for section, source in (("market", market["source"]), ("base_model", model["source"])):

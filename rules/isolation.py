@@ -87,7 +87,27 @@ def of_another_job(environment: Mapping[str, str]) -> list[str]:
 
 
 def named_paths(settings: Mapping[str, Any]) -> list[Path]:
-    """Files and folders that a complete configuration names."""
+    """Files and folders that a complete configuration names.
+
+    The hub's cache is made if it is missing: what is not there yet when jobs begin could not be mounted for them.
+    """
     variants = [variant.partition("=")[2] for variant in settings["evaluate"]["variants"]]
-    paths = [settings["market"]["csv"]["path"], settings["base_model"]["folder"], *variants]
+    model = settings["base_model"]
+    paths = [settings["market"]["csv"]["path"], model["folder"], *variants]
+    if model["source"] == "hub":
+        cache = hub_cache(model)
+        cache.mkdir(parents=True, exist_ok=True)
+        paths.append(cache)
     return [Path(path) for path in paths if path]
+
+
+def hub_cache(base_model: Mapping[str, Any]) -> Path:
+    """The cache of models from the hub: what the section names, or the one that the hub's own tools use."""
+    named = base_model["hub"]["cache"]
+    return Path(named).expanduser().absolute() if named else default_cache().absolute()
+
+
+def default_cache() -> Path:
+    """The hub's own: HF_HUB_CACHE, else below HF_HOME, else below the home folder."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()

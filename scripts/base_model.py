@@ -1,4 +1,4 @@
-"""The model before training: build a tiny Qwen3 and teach it the answer format, or take a Qwen3 folder."""
+"""The model before training: build a tiny Qwen3 and teach it the answer format, or take a Qwen3 as it is."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ import warnings
 from pathlib import Path
 
 from common.errors import InputError, run
-from common.files import sha256, write_json, written_whole
+from common.files import read_json, sha256, write_json, written_whole
+from common.hub import MODEL_FILES, snapshot
 from common.provenance import record
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors")
-# What a Hugging Face folder may hold that loading it needs.
-MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "merges.txt", "vocab.txt")
 
 
 def arguments() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", choices=["tiny", "folder"], required=True)
+    parser.add_argument("--source", choices=["tiny", "folder", "hub"], required=True)
     parser.add_argument("--name", required=True, help="what figures and slides call the model")
     parser.add_argument("--folder", type=Path, help="Hugging Face folder of a Qwen3 (source folder)")
+    parser.add_argument("--hub-name", help="owner and model on the Hugging Face hub (source hub)")
+    parser.add_argument("--hub-commit", help="its commit")
+    parser.add_argument("--hub-cache", type=Path, help="the hub's cache, where fetch_model has put it")
+    parser.add_argument("--hub-record", type=Path, help="SHA-256 of its files, by fetch_model")
     parser.add_argument("--tiny-layers", type=int, default=2)
     parser.add_argument("--tiny-hidden", type=int, default=64)
     parser.add_argument("--tiny-heads", type=int, default=4)
@@ -46,7 +49,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     with written_whole(args.output) as folder:
         folder.mkdir()
-        make = build_tiny if args.source == "tiny" else take_folder
+        make = {"tiny": build_tiny, "folder": take_folder, "hub": take_snapshot}[args.source]
         details = make(args, folder)
         files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
         write_json(
@@ -105,13 +108,34 @@ def build_tiny(args: argparse.Namespace, folder: Path) -> dict[str, object]:
 
 def take_folder(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Check a Qwen3 folder and link its weights; nothing of it is copied but small files."""
+    if args.folder is None or not args.folder.is_dir():
+        raise InputError(
+            f"base_model: folder {args.folder} is not there. Set base_model.folder to a Hugging Face folder."
+        )
+    return take(args.folder, folder)
+
+
+def take_snapshot(args: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """The same with a commit of the hub, whose files must be those that were recorded when it was fetched."""
+    source = snapshot(args.hub_cache, args.hub_name, args.hub_commit)
+    if not source.is_dir():
+        raise InputError(
+            f"base_model: {source} is not there. This machine or container must see the hub's cache: set "
+            "base_model.hub.cache to a folder that all nodes share."
+        )
+    recorded = read_json(args.hub_record)["files"]
+    for name, digest in recorded.items():
+        if not (source / name).is_file() or sha256(source / name) != digest:
+            raise InputError(f"{source / name}: not the file that {args.hub_record} records. Delete it and run again.")
+    return take(source, folder)
+
+
+def take(source: Path, folder: Path) -> dict[str, object]:
+    """Check `source` and fill `folder` from it."""
     from grpo.hugging_face import read_tensors
     from grpo.qwen3 import read_shape
     from grpo.weights import check_tensors
 
-    source = args.folder
-    if source is None or not source.is_dir():
-        raise InputError(f"base_model: folder {source} is not there. Set base_model.folder to a Hugging Face folder.")
     shape = read_shape(source)
     tensors = read_tensors(source, meta=True)
     check_tensors(tensors, shape, str(source))

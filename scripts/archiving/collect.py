@@ -191,6 +191,7 @@ def portable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
     settings["base_model"]["folder"] = (
         inside(folder) if folder and settings["base_model"]["source"] == "folder" else None
     )
+    settings["base_model"]["hub"]["cache"] = None  # who retrains has a cache of his own
     variants = settings["evaluate"]["variants"]
     for number, variant in enumerate(variants):
         name, _, path = variant.partition("=")

@@ -46,7 +46,7 @@ CONFIGURATION: dict[str, Any] = {
         "download": {"url": None, "sha256": None},
     },
     "samples": {"prompt": "report"},
-    "base_model": {"name": "Tiny-Qwen3", "source": "tiny", "folder": None},
+    "base_model": {"name": "Tiny-Qwen3", "source": "tiny", "folder": None, "hub": {"cache": "/home/me/hub"}},
     "evaluate": {"variants": []},
 }
 

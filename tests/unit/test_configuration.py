@@ -216,6 +216,11 @@ def test_two_and_two_point_zero_are_the_same_leverage_in_paths() -> None:
             "base_model.folder: given null; needed, because base_model.source is folder.",
         ),
         (
+            "base_model.hub.commit",
+            "main",
+            'base_model.hub.commit: given "main"; allowed: 40 hexadecimal digits in quotes, or null.',
+        ),
+        (
             "simulate.fee_bps",
             -1,
             "simulate.fee_bps: given -1; allowed: a number from 0 to 10000 (basis points a side).",

@@ -3,7 +3,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from isolation import HOME, arguments, named_paths, of_another_job, passed, scratch_folder, sees_gpus
+import pytest
+
+from isolation import HOME, arguments, default_cache, named_paths, of_another_job, passed, scratch_folder, sees_gpus
 
 
 def parts(before: str, tmp_path: Path, named: list[Path] | None = None, gpu: bool = False) -> list[str]:
@@ -73,7 +75,33 @@ def test_each_project_has_a_scratch_folder_of_its_own_that_stays_the_same(tmp_pa
 def test_a_market_a_model_and_variants_are_named() -> None:
     settings = {
         "market": {"csv": {"path": "/data/bars.csv"}},
-        "base_model": {"folder": "/models/qwen"},
+        "base_model": {"source": "folder", "folder": "/models/qwen"},
         "evaluate": {"variants": ["seed1=/runs/1.jsonl"]},
     }
     assert named_paths(settings) == [Path("/data/bars.csv"), Path("/models/qwen"), Path("/runs/1.jsonl")]
+
+
+def test_the_cache_of_a_model_from_the_hub_is_mounted_whole_before_there_is_anything_in_it(tmp_path: Path) -> None:
+    cache = tmp_path / "new" / "hub"
+    settings = {
+        "market": {"csv": {"path": None}},
+        "base_model": {
+            "source": "hub",
+            "folder": None,
+            "hub": {"cache": str(cache)},
+        },
+        "evaluate": {"variants": []},
+    }
+    # Weights are links within the cache, from a commit to the content: a mounted commit alone would lead nowhere.
+    assert f"{cache}:{cache}:ro" in mounts(parts("", tmp_path, named_paths(settings)))
+
+
+def test_without_a_name_the_cache_is_that_of_the_hubs_own_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert default_cache() == Path("/home/me/.cache/huggingface/hub")
+    monkeypatch.setenv("HF_HOME", "/hf")
+    assert default_cache() == Path("/hf/hub")
+    monkeypatch.setenv("HF_HUB_CACHE", "/big/hub")
+    assert default_cache() == Path("/big/hub")

@@ -95,6 +95,7 @@ def test_equal_values_written_in_another_way_rerun_nothing(finished: Workflow) -
         ("infer.base.temperature", 1.0),
         ("market.csv.path", "another/source.csv"),  # of a source that is not used
         ("base_model.folder", "another/source"),
+        ("base_model.hub.name", "Another/Model"),
     ]:
         settings = changed(settings, path, value)
     assert finished.planned(finished.configuration("same", settings)) == set()
