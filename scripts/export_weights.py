@@ -6,12 +6,19 @@ import argparse
 import os
 import shutil
 import warnings
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError, run
-from common.files import read_json, sha256, write_json, written_whole
+from common.files import read_json, remove_leftovers, sha256, write_json, written_whole
 from common.provenance import check_input, record
+
+if TYPE_CHECKING:
+    import torch
+
+    from grpo.qwen3 import Qwen3Shape
 
 PACKAGES = ("torch", "megatron-core", "transformers", "safetensors")
 ITERATION_FILES = ("model.json", "model.safetensors", "model.safetensors.index.json")  # the base model's own
@@ -37,9 +44,10 @@ def main() -> None:
     import torch
 
     from grpo import checkpoint, parallel, parity
-    from grpo.hugging_face import read_tensors, stored_dtype, write_tensors
-    from grpo.qwen3 import build_model, read_shape
-    from grpo.weights import check_tensors, checksum, to_hugging_face, to_megatron
+    from grpo.hugging_face import read_tensors, stored_dtype
+    from grpo.qwen3 import read_shape
+    from grpo.tensors import LazyTensors
+    from grpo.weights import check_tensors, checksum, to_hugging_face
 
     torch.set_num_threads(args.threads)
     manifest = read_json(args.manifest)
@@ -53,33 +61,37 @@ def main() -> None:
             f"{args.base}: config.json says {name} {shape.as_dict()[name]}, the checkpoint was trained with "
             f"{manifest['shape'].get(name)}. Use the base model of that training."
         )
-    check_input(manifest, args.manifest, "base", args.base)
     path = checkpoint_path(args, manifest)
     name = path.name
-    megatron = checkpoint.read_weights(path)
-    tensors = to_hugging_face(megatron, shape)
-    check_tensors(tensors, shape, str(path))
-    if name == manifest["name"] and checksum(megatron) != manifest["weights_sha256"]:
-        raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
-    base = read_tensors(args.base)
-    tensors = {name: tensor.to(stored_dtype(args.base)) for name, tensor in tensors.items()}
-    sums = {"base": checksum(base), "trained": checksum(tensors)}
-    changed = sum(not torch.equal(tensors[name], base[name]) for name in tensors)
-    if sums["base"] == sums["trained"]:
-        raise InputError(f"{path}: the trained weights equal the base model's. Train with a learning rate above 0.")
+    check_tensors(to_hugging_face(checkpoint.read_weights(path, meta=True), shape), shape, str(path))
+    weights, base, dtype = checkpoint.read_weights(path), read_tensors(args.base), stored_dtype(args.base)
+    remove_leftovers(args.output)
 
-    with written_whole(args.output) as folder:
+    # What takes long is summing up gigabytes: two threads do that while the files are written and read back.
+    with written_whole(args.output) as folder, ThreadPoolExecutor(2) as pool:
         folder.mkdir()
+        inputs = pool.submit(record, args, {"manifest": args.manifest, "base": args.base}, PACKAGES)
+        base_sum = pool.submit(checksum, base)
         for source in sorted(args.base.iterdir()):
             if source.name not in ITERATION_FILES and source.suffix != ".safetensors":
                 shutil.copyfile(source, folder / source.name)
-        write_tensors(folder, tensors)
+        written = convert(weights, shape, folder, dtype)
+        if name == manifest["name"] and written != manifest["weights_sha256"]:
+            raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
+        made_from = inputs.result()
+        check_input(manifest, args.manifest, "base", args.base, made_from["inputs"]["base"])
+        trained = read_tensors(folder)
+        trained_sum = pool.submit(checksum, trained)
+        files = pool.submit(lambda: {file.name: sha256(file) for file in sorted(folder.iterdir())})
+        equal, rounding = read_back(weights, trained, shape)
+        changed = sum(not torch.equal(trained[name], base[name]) for name in trained)
+        sums = {"base": base_sum.result(), "trained": trained_sum.result()}
+        if sums["base"] == sums["trained"]:
+            raise InputError(f"{path}: the trained weights equal the base model's. Train with a learning rate above 0.")
+        # As the files hold them: the comparison covers the files themselves.
+        rounded = LazyTensors({name: lambda name=name: weights[name].to(dtype) for name in weights})
         parallel.start("cpu")
-        model = build_model(shape)
-        # What inference will read, back in Megatron: the comparison covers the files themselves.
-        again = to_megatron(read_tensors(folder), shape)
-        model.load_state_dict(again, strict=False)
-        result = parity.compare(folder, model, shape)
+        result = parity.check(folder, rounded, shape)
         parallel.stop()
         base_model = read_json(args.base / "model.json")
         write_json(
@@ -88,8 +100,9 @@ def main() -> None:
                 "name": base_model["name"],
                 "source": name,
                 "weights": base_model["weights"],
-                "files": {file.name: sha256(file) for file in sorted(folder.iterdir())},
-                **record(args, {"manifest": args.manifest}, PACKAGES),
+                "files": files.result(),
+                **made_from,
+                "inputs": {"manifest": made_from["inputs"]["manifest"]},
             },
         )
     write_json(
@@ -97,16 +110,16 @@ def main() -> None:
         {
             "logits": result,
             # False where the base model's type is narrower than the training's: the files are rounded to it.
-            "round_trip_bit_equal": all(torch.equal(again[name].to(t.dtype), t) for name, t in megatron.items()),
-            "largest_rounding": max(float((again[name].to(t.dtype) - t).abs().max()) for name, t in megatron.items()),
+            "round_trip_bit_equal": equal,
+            "largest_rounding": rounding,
             "weights_sha256": sums,
-            "tensors": len(tensors),
+            "tensors": len(trained),
             "tensors_changed_by_training": changed,
-            **record(args, {"manifest": args.manifest, "base": args.base}, PACKAGES),
+            **made_from,
         },
     )
     print(
-        f"{args.output}: {name}, {changed} of {len(tensors)} tensors changed by training, "
+        f"{args.output}: {name}, {changed} of {len(trained)} tensors changed by training, "
         f"logits agree to {result['relative_difference']:.1e}"
     )
 
@@ -123,6 +136,43 @@ def checkpoint_path(args: argparse.Namespace, manifest: dict[str, Any]) -> Path:
             f"{path}: no such checkpoint, kept are {kept}. Raise train.keep before a training, or ask for another one."
         )
     return path
+
+
+def convert(weights: Mapping[str, torch.Tensor], shape: Qwen3Shape, folder: Path, dtype: torch.dtype) -> str:
+    """Write Megatron's weights as Hugging Face files, each tensor read once; their checksum as they were read."""
+    import torch
+
+    from grpo.hugging_face import write_tensors
+    from grpo.weights import Checksum, expected_shapes, to_hugging_face
+
+    found = Checksum()
+
+    def converted() -> Iterator[tuple[str, torch.Tensor]]:
+        for name in sorted(weights):
+            tensor = weights[name]
+            found.add(name, tensor)
+            yield from to_hugging_face({name: tensor.to(dtype)}, shape).items()
+
+    layout = {name: torch.empty(size, dtype=dtype, device="meta") for name, size in expected_shapes(shape).items()}
+    write_tensors(folder, layout, converted())
+    return found.hexdigest()
+
+
+def read_back(
+    weights: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape
+) -> tuple[bool, float]:
+    """Whether the files hold Megatron's weights bit by bit, and the largest difference."""
+    import torch
+
+    from grpo.weights import to_megatron, without_padding
+
+    equal, largest = True, 0.0
+    for name, again in to_megatron(tensors, shape).items():
+        original = without_padding(name, weights[name], shape)
+        if not torch.equal(again.to(original.dtype), original):
+            equal = False
+            largest = max(largest, float((again.to(original.dtype) - original).abs().max()))
+    return equal, largest
 
 
 if __name__ == "__main__":

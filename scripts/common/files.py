@@ -41,6 +41,15 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what killed programs left beside `path` while they wrote it; a running program's is not touched."""
+    path = Path(path)
+    for left in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):
+        writer = left.name.removeprefix(f".{path.stem}.").split(".")[0]
+        if writer.isdigit() and not Path("/proc", writer).exists():
+            _remove(left)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

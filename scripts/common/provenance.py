@@ -60,8 +60,15 @@ def version(package: str) -> str:
     return importlib.metadata.version(package)
 
 
-def check_input(result: Mapping[str, Any], path: str | Path, role: str, file: str | Path) -> None:
+def check_input(
+    result: Mapping[str, Any], path: str | Path, role: str, file: str | Path, found: str | None = None
+) -> None:
     """Refuse `file` if the result at `path` was computed from another one.
+
+    Parameters
+    ----------
+    found
+        SHA-256 of `file`, where it is known already.
 
     Raises
     ------
@@ -69,7 +76,7 @@ def check_input(result: Mapping[str, Any], path: str | Path, role: str, file: st
         If the SHA-256 recorded under `role` is not that of `file`.
     """
     recorded = result.get("inputs", {}).get(role)
-    if recorded != sha256(file):
+    if recorded != (found or sha256(file)):
         raise InputError(
             f"{path}: was computed from another {role} file than {file}. Run the stage that makes {path} again."
         )

@@ -1,18 +1,25 @@
-"""Hugging Face model folders: tensors in, tensors out, with errors that name the file."""
+"""Hugging Face model folders: tensors in, tensors out, one at a time, with errors that name the file."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from common.errors import InputError
-from common.files import read_json
+from common.files import read_json, write_json
+from grpo.tensors import LazyTensors
+
+SHARD_BYTES = 5_000_000_000  # of a weight file, as transformers splits them
+INDEX = "model.safetensors.index.json"
+_TYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}  # safetensors' own
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -23,7 +30,7 @@ def weight_files(folder: Path) -> list[Path]:
     InputError
         If there are none, or the index names one that is missing.
     """
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if index.is_file():
         weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict):
@@ -38,8 +45,8 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / "model.safetensors"]
 
 
-def read_tensors(folder: Path, meta: bool = False) -> dict[str, torch.Tensor]:
-    """All tensors of a folder by name.
+def read_tensors(folder: Path, meta: bool = False) -> Mapping[str, torch.Tensor]:
+    """All tensors of a folder by name, each read when it is asked for.
 
     Parameters
     ----------
@@ -51,37 +58,101 @@ def read_tensors(folder: Path, meta: bool = False) -> dict[str, torch.Tensor]:
     InputError
         If a file is cut short or is no safetensors file.
     """
-    tensors: dict[str, torch.Tensor] = {}
+    files: dict[str, Path] = {}
     for path in weight_files(folder):
-        try:
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 - not a dict
-                    if meta:
-                        part = file.get_slice(name)
-                        tensors[name] = torch.empty(part.get_shape(), device="meta")
-                    else:
-                        tensors[name] = file.get_tensor(name)
-        except SafetensorError as error:
-            raise InputError(f"{path}: cannot be read ({error}). It is cut short; copy it again.") from None
+        with _opened(path) as file:
+            files |= dict.fromkeys(file.keys(), path)
+    tensors = LazyTensors({name: partial(_read, path, name, meta) for name, path in files.items()})
     # Some tied checkpoints store the embedding twice. The copy says nothing; a different one is refused later.
     head, embedding = tensors.get("lm_head.weight"), tensors.get("model.embed_tokens.weight")
     tied = read_json(folder / "config.json").get("tie_word_embeddings") is True
     twice = head is not None and embedding is not None and head.shape == embedding.shape
     if tied and twice and (meta or torch.equal(head, embedding)):
-        del tensors["lm_head.weight"]
+        del files["lm_head.weight"]
+        tensors = LazyTensors({name: partial(_read, path, name, meta) for name, path in files.items()})
     return tensors
 
 
-def write_tensors(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write ``model.safetensors``, tensors in the order of their names."""
-    ordered = {name: tensors[name].contiguous() for name in sorted(tensors)}
-    with writing(folder):
-        save_file(ordered, folder / "model.safetensors", metadata={"format": "pt"})
+def _read(path: Path, name: str, meta: bool) -> torch.Tensor:
+    """One tensor. Its memory is the mapped file, which goes with the tensor."""
+    with _opened(path) as file:
+        tensor = file.get_tensor(name)
+    return torch.empty_like(tensor, device="meta") if meta else tensor
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise InputError(f"{path}: cannot be read ({error}). It is cut short; copy it again.") from None
+
+
+def write_tensors(
+    folder: Path, layout: Mapping[str, torch.Tensor], tensors: Iterable[tuple[str, torch.Tensor]]
+) -> None:
+    """Write ``model.safetensors``, or files of at most `SHARD_BYTES` and their index, one tensor at a time.
+
+    The files are, byte for byte, those that safetensors' ``save_file`` writes, which wants a whole file in memory.
+
+    Parameters
+    ----------
+    layout
+        Every tensor's shape and type; meta tensors will do.
+    tensors
+        The same tensors with their values, in any order.
+
+    Raises
+    ------
+    InputError
+        If they cannot be written, on a full disk for example.
+    """
+    split = split_torch_state_dict_into_shards(dict(layout), max_shard_size=SHARD_BYTES)
+    places: dict[str, int] = {}
+    with writing(folder), contextlib.ExitStack() as stack:
+        files = {}
+        for file_name, names in split.filename_to_tensors.items():
+            header, offsets = _header({name: layout[name] for name in names})
+            files[file_name] = stack.enter_context(open(folder / file_name, "wb"))
+            files[file_name].write(header)
+            places |= {name: len(header) + offset for name, offset in offsets.items()}
+        file_of = split.tensor_to_filename
+        for name, tensor in tensors:
+            file = files[file_of[name]]
+            file.seek(places.pop(name))
+            file.write(tensor.detach().contiguous().view(torch.uint8).reshape(-1).numpy())
+        if places:
+            raise ValueError(f"no values for {sorted(places)[0]}")
+        for file in files.values():
+            file.flush()
+            os.fsync(file.fileno())
+    if split.is_sharded:
+        write_json(folder / INDEX, {"metadata": split.metadata, "weight_map": dict(sorted(file_of.items()))})
+
+
+def _header(layout: Mapping[str, torch.Tensor]) -> tuple[bytes, dict[str, int]]:
+    """Length and JSON with which a safetensors file begins, and each tensor's place behind them."""
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    offsets: dict[str, int] = {}
+    end = 0
+    # safetensors' own order: wide types first, so that every tensor is aligned, then by name.
+    for name in sorted(layout, key=lambda name: (-layout[name].element_size(), name)):
+        tensor = layout[name]
+        offsets[name], end = end, end + tensor.numel() * tensor.element_size()
+        entries[name] = {
+            "dtype": _TYPE_NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offsets[name], end],
+        }
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, offsets
 
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn what safetensors raises on a full disk into one line.
+    """Turn what is raised on a full disk into one line.
 
     Raises
     ------
@@ -90,7 +161,7 @@ def writing(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise InputError(f"{folder}: the weights cannot be written ({error}). Make room and run again.") from None
 
 

@@ -125,13 +125,17 @@ class PackedAttention(MegatronModule):
         return {}
 
 
-def build_model(shape: Qwen3Shape, tensor: int = 1, dtype: torch.dtype = torch.float32) -> GPTModel:
+def build_model(
+    shape: Qwen3Shape, tensor: int = 1, dtype: torch.dtype = torch.float32, initialised: bool = True
+) -> GPTModel:
     """Megatron's GPTModel of this shape, with weights to be loaded.
 
     Parameters
     ----------
     tensor
         Ranks that share the model; heads, query groups, ffn and vocabulary must divide by it.
+    initialised
+        False for a model that is not trained: saves the time of drawing weights that are replaced.
     """
     for name in ("heads", "query_groups", "ffn", "vocabulary"):
         if getattr(shape, name) % tensor:
@@ -161,6 +165,7 @@ def build_model(shape: Qwen3Shape, tensor: int = 1, dtype: torch.dtype = torch.f
         # Megatron marks which tensors are split over ranks where it initialises them, so that is
         # not skipped though the values are replaced: without the marks the gradient norm is wrong.
         use_cpu_initialization=True,
+        perform_initialization=initialised,
         attention_softmax_in_fp32=True,
         # Fused kernels need CUDA extensions that neither device's environment has.
         bias_activation_fusion=False,

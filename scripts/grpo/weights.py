@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 
 from common.errors import InputError
 from grpo.qwen3 import Qwen3Shape
+from grpo.tensors import LazyTensors
 
 _TOP = {
     "embedding.word_embeddings.weight": "model.embed_tokens.weight",
@@ -28,6 +30,7 @@ _LAYER = {
     "self_attention.linear_proj.weight": "self_attn.o_proj.weight",
     "mlp.linear_fc2.weight": "mlp.down_proj.weight",
 }
+_PADDED_TO, _MOST_RANKS = 128, 64  # Megatron's default multiple of the vocabulary, and more tensor ranks than any
 _QKV, _FC1 = "self_attention.linear_qkv.weight", "mlp.linear_fc1.weight"
 
 
@@ -82,21 +85,29 @@ def check_tensors(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape, source
             raise InputError(f"{source}: {name} is {found}, config.json says {size}. Use a matching config.json.")
 
 
-def to_megatron(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> dict[str, torch.Tensor]:
-    """Hugging Face tensors as a full (unsplit) Megatron state dict."""
-    out = {ours: tensors[theirs] for ours, theirs in _TOP.items() if theirs in tensors}
-    groups, d = shape.query_groups, shape.head_dim
+def to_megatron(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> Mapping[str, torch.Tensor]:
+    """Hugging Face tensors as a full (unsplit) Megatron state dict; each is made when it is asked for."""
+    readers = {ours: partial(tensors.__getitem__, theirs) for ours, theirs in _TOP.items() if theirs in tensors}
     for layer in range(shape.layers):
         ours, theirs = f"decoder.layers.{layer}.", f"model.layers.{layer}."
-        q, k, v = (tensors[f"{theirs}self_attn.{x}_proj.weight"].view(groups, -1, d, shape.hidden) for x in "qkv")
-        out[ours + _QKV] = torch.cat([q, k, v], dim=1).reshape(-1, shape.hidden)
-        out[ours + _FC1] = torch.cat([tensors[f"{theirs}mlp.{x}_proj.weight"] for x in ("gate", "up")])
-        out |= {ours + a: tensors[theirs + b] for a, b in _LAYER.items()}
-    return out
+        readers[ours + _QKV] = partial(_join_qkv, tensors, theirs, shape)
+        readers[ours + _FC1] = partial(_join_fc1, tensors, theirs)
+        readers |= {ours + a: partial(tensors.__getitem__, theirs + b) for a, b in _LAYER.items()}
+    return LazyTensors(readers)
+
+
+def _join_qkv(tensors: Mapping[str, torch.Tensor], layer: str, shape: Qwen3Shape) -> torch.Tensor:
+    size = (shape.query_groups, -1, shape.head_dim, shape.hidden)
+    parts = [tensors[f"{layer}self_attn.{x}_proj.weight"].view(size) for x in "qkv"]
+    return torch.cat(parts, dim=1).reshape(-1, shape.hidden)
+
+
+def _join_fc1(tensors: Mapping[str, torch.Tensor], layer: str) -> torch.Tensor:
+    return torch.cat([tensors[f"{layer}mlp.{x}_proj.weight"] for x in ("gate", "up")])
 
 
 def to_hugging_face(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> dict[str, torch.Tensor]:
-    """A full Megatron state dict as Hugging Face tensors; the inverse of `to_megatron`.
+    """Tensors of a full Megatron state dict as Hugging Face tensors; the inverse of `to_megatron`.
 
     Raises
     ------
@@ -107,13 +118,13 @@ def to_hugging_face(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> d
     per_group = shape.heads // shape.query_groups
     for name, tensor in tensors.items():
         if name in _TOP:
-            out[_TOP[name]] = tensor
+            out[_TOP[name]] = without_padding(name, tensor, shape)
             continue
         match = re.fullmatch(r"decoder\.layers\.(\d+)\.(.+)", name)
         inner = match[2] if match else ""
         pre = f"model.layers.{match[1]}." if match else ""
         if inner == _QKV:
-            heads = tensor.view(shape.query_groups, per_group + 2, shape.head_dim, shape.hidden)
+            heads = tensor.view(shape.query_groups, per_group + 2, shape.head_dim, -1)
             for x, part in zip("qkv", heads.split([per_group, 1, 1], dim=1), strict=True):
                 out[f"{pre}self_attn.{x}_proj.weight"] = part.reshape(-1, shape.hidden).contiguous()
         elif inner == _FC1:
@@ -126,11 +137,39 @@ def to_hugging_face(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> d
     return out
 
 
+def without_padding(name: str, tensor: torch.Tensor, shape: Qwen3Shape) -> torch.Tensor:
+    """The tensor without the rows that Megatron adds to a vocabulary.
+
+    Megatron rounds the vocabulary up to a multiple of 128 times the tensor ranks: 151,936 rows are 152,064 on
+    two ranks. Rows that no such rounding adds stay, and `check_tensors` refuses them.
+    """
+    rows = tensor.shape[0]
+    padded = rows % _PADDED_TO == 0 and 0 < rows - shape.vocabulary < _PADDED_TO * _MOST_RANKS
+    if name in ("embedding.word_embeddings.weight", "output_layer.weight") and padded:
+        return tensor[: shape.vocabulary]
+    return tensor
+
+
+class Checksum:
+    """SHA-256 over names, types, shapes and bytes; tensors are added in the order of their names."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, name: str, tensor: torch.Tensor) -> None:
+        """Add one tensor."""
+        tensor = tensor.detach().cpu().contiguous()
+        self._digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        self._digest.update(tensor.view(torch.uint8).reshape(-1).numpy())
+
+    def hexdigest(self) -> str:
+        """The sum of what was added."""
+        return self._digest.hexdigest()
+
+
 def checksum(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, whatever file format the tensors came from."""
-    digest = hashlib.sha256()
+    """`Checksum` of all tensors, whatever file format they came from."""
+    found = Checksum()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        found.add(name, tensors[name])
+    return found.hexdigest()
