@@ -17,7 +17,10 @@ from slurm import BIN, PROJECT, Cluster, Folder, Run, project, toy, wait_for
 
 pytestmark = pytest.mark.timeout(1200)
 MINIMAL = Path("config/minimal.yaml")
-EVERY_RULE = {"market", "samples", "base_model", "import_weights", "train", "export_weights", "infer", "all"}
+EVERY_RULE = {
+    *("market", "samples", "base_model", "import_weights", "train", "export_weights", "export_checkpoint", "infer"),
+    *("variants", "all"),
+}
 
 
 @pytest.fixture(scope="session")
