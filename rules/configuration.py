@@ -268,7 +268,7 @@ def _variant_contradictions(settings: Settings) -> list[str]:
         if variant["seed"] is not None and not (trained["temperature"] if temperature is None else temperature):
             problems.append(_problem(f"{place}.seed", variant["seed"], "a seed with a temperature above 0 only"))
         if variant["iteration"] is not None and variant["iteration"] not in kept:
-            which = f"one of {_list([str(one) for one in kept])}: what train.keep and save_every leave beside the last"
+            which = f"{_list([str(one) for one in kept])}; train.keep and save_every leave no other beside the last"
             problems.append(_problem(f"{place}.iteration", variant["iteration"], which))
     return problems
 

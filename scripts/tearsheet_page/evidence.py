@@ -171,7 +171,8 @@ def _rivals(test: Record) -> Iterator[Markup]:
     if rules := test.get("strategies"):
         rows = ((row["label"], percent(row["total_return"])) for row in rules)
         yield table("Simple rules on the same hours", ("Rule", "Total return"), rows)
-    if variants := test.get("variants"):
+    variants = test.get("variants") or {"total_return": {}}
+    if len(variants["total_return"]) > 1:
         invalid = variants.get("invalid", {})
         ends = sorted(variants["total_return"].items(), key=lambda item: -item[1])
         rows = ((name, percent(end), maybe(plain, invalid.get(name))) for name, end in ends)

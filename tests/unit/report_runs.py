@@ -29,6 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "chance": {"hours": 300, "hits": 0.5, "signal": (0.0, 0.0, 0.0)},
     "real": {"synthetic": False, "source": "csv", "name": "BTC-USD, hourly closes of late 2025"},
     "costly": {"hits": 0.45, "probe": True, "terms": TERMS, "synthetic": False, "source": "csv", "name": "BTC-USD"},
+    "variants": {"variants": ("seed-1", "seed-2")},
     "constant": {"answer": "SELL"},
     "no position": {"answer": "HOLD"},
     "wiped out": {"leverage": 150, "hits": 0.2},
@@ -42,14 +43,18 @@ VERDICTS = {
 
 def with_evidence(folder: Path, **changes: Any) -> Run:
     """A run up to its evidence."""
-    answer, leverage, terms, probe = (changes.pop(name, None) for name in ("answer", "leverage", "terms", "probe"))
+    names = ("answer", "leverage", "terms", "probe", "variants")
+    answer, leverage, terms, probe, variants = (changes.pop(name, None) for name in names)
     run = make_run(folder, **changes)
     if answer:
         answer_always(run, answer)
     at = ("--leverage", leverage or 2)
     costs = [part for name, value in (terms or {}).items() for part in (f"--{name}", value)]
     run_program(simulate.main, run.simulate, *at, "--max-invalid-share", 1, *costs)
-    run_program(evaluate.main, run.evaluate, *at, *(["--probe", write_probe(run)] if probe else []))
+    more = ["--probe", write_probe(run)] if probe else []
+    if variants:  # the base model's answers, under other names
+        more += ["--variants", *(f"{name}={run.folder / 'infer/base/decisions.jsonl'}" for name in variants)]
+    run_program(evaluate.main, run.evaluate, *at, *more)
     return run
 
 

@@ -256,8 +256,7 @@ def test_two_and_two_point_zero_are_the_same_leverage_in_paths() -> None:
         (
             "variants",
             [{"name": "a", "iteration": 300}],
-            "variants.0.iteration: given 300; "
-            "allowed: one of 400: what train.keep and save_every leave beside the last.",
+            "variants.0.iteration: given 300; allowed: 400; train.keep and save_every leave no other beside the last.",
         ),
         (
             "evaluate.permutations",

@@ -111,6 +111,20 @@ def test_the_intervals_are_those_of_the_bootstrap(decks: Shelf) -> None:
     assert own[4] == "the model itself"
 
 
+def test_several_variants_are_tested_together_and_their_spread_is_shown(decks: Shelf) -> None:
+    found = evidence(decks, "variants")["tests"]
+    cells = {row[0]: row[1:] for row in table(decks["variants"][1].slides[7])}
+    assert "Reality check over 3 variants (Hansen)" in cells
+    median, bounds, verdict = cells["Total return of the 3 variants"]
+    spread = found["base"]["variants"]
+    assert number_in(median.removeprefix("median ")) == pytest.approx(100 * spread["median"], abs=0.06)
+    low, high = (number_in(part) for part in bounds.split(" to "))
+    assert [low, high] == pytest.approx([100 * spread[end] for end in ("lowest", "highest")], abs=0.06)
+    assert verdict == "reported"
+    # The control: of one variant there is nothing to show.
+    assert not any("variants" in row[0] for row in table(decks["planted"][1].slides[7]))
+
+
 @pytest.mark.parametrize("kind", ["planted", "strong", "chance"])
 def test_the_corrected_p_values_are_those_of_the_verdicts_sentence(decks: Shelf, kind: str) -> None:
     found = evidence(decks, kind)

@@ -18,11 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from report_inputs import Run, edit_json, edit_lines, run_program
-from tearsheet_inputs import ATTACK, HOURS, LONG, SVG, Page, command, finished, made
+from tearsheet_inputs import ATTACK, HOURS, LONG, SVG, Page, command, draw, finished, made
 
+import evaluate
 import tearsheet
 from common.errors import InputError
 from common.files import read_json, read_jsonl, sha256
+from report.theme import percent
 from tearsheet_page.decisions import LEAST_TEXT, outcomes, shortened
 from tearsheet_page.figures import LARGEST_SVG, svg_address
 from tearsheet_page.markup import Markup, element, join, printable
@@ -123,6 +125,18 @@ def test_every_test_stands_with_statistic_p_value_method_seed_and_verdict(run: R
         assert test["verdict"] in line
         if test["p_value"] is not None and test["p_value"] > 0.001:
             assert f"{test['p_value']:.2f}"[:4] in line
+
+
+def test_the_spread_over_variants_stands_beside_the_base_model(copy: Run, text: str) -> None:
+    assert "Variants on the same hours" not in text  # there is one only
+    other = copy.folder / "infer/base/decisions.jsonl"
+    run_program(evaluate.main, copy.evaluate, "--variants", f"seed-2={other}")
+    found = read_json(copy.folder / "leverage-2/evidence.json")["tests"]["base"]["variants"]
+    draw(copy.folder / "leverage-2")
+    (part,) = re.findall(r'<details id="test-base".*?</details>', made(copy), re.DOTALL)
+    for name in ("trained", "seed-2"):
+        cells = f"<td>{percent(found['total_return'][name])}</td><td>{found['invalid'][name]}</td>"
+        assert f'<th scope="row">{name}</th>{cells}' in part
 
 
 def test_words_that_the_evidence_withholds_appear_only_where_the_model_wrote_them(tmp_path: Path) -> None:

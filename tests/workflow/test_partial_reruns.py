@@ -20,18 +20,18 @@ MARKET, SAMPLES = "market/bars.csv", "samples/train.jsonl"
 BASE, WEIGHTS = "model/base", "model/megatron"
 TRAIN, EXPORT = "train/checkpoint.json", "model/trained"
 INFER_TRAINED, INFER_BASE = "infer/trained/decisions.jsonl", "infer/base/decisions.jsonl"
-CHECKPOINT, VARIANTS = "model/iteration-10", "infer/sampled-1/decisions.jsonl"
+VARIANTS = "infer/sampled-1/decisions.jsonl"
 OF_A_LEVERAGE = ("equity.csv", "evidence.json", "equity_curve.png", "deck.pptx", "tearsheet.html")
 SIMULATE, EVALUATE, PLOT, DECK, TEARSHEET = (f"leverage-2/{name}" for name in OF_A_LEVERAGE)
 STAGES = (
-    MARKET, SAMPLES, BASE, WEIGHTS, TRAIN, EXPORT, INFER_TRAINED, INFER_BASE, CHECKPOINT, VARIANTS,
+    MARKET, SAMPLES, BASE, WEIGHTS, TRAIN, EXPORT, INFER_TRAINED, INFER_BASE, VARIANTS,
     SIMULATE, EVALUATE, PLOT, DECK, TEARSHEET,
 )  # fmt: skip
 
 REPORT = {PLOT, DECK, TEARSHEET}
 FROM_EVALUATE = {EVALUATE} | REPORT
 TRADING = {SIMULATE} | FROM_EVALUATE
-FROM_TRAIN = {TRAIN, EXPORT, INFER_TRAINED, CHECKPOINT, VARIANTS} | TRADING
+FROM_TRAIN = {TRAIN, EXPORT, INFER_TRAINED, VARIANTS} | TRADING
 ADDED = {VARIANTS} | FROM_EVALUATE
 FROM_SAMPLES = {SAMPLES, INFER_BASE} | FROM_TRAIN
 FROM_MARKET = {MARKET} | FROM_SAMPLES
@@ -62,7 +62,7 @@ def test_nothing_changed_nothing_runs(finished: Workflow) -> None:
         ("base_model.name", "Another", FROM_BASE),
         ("base_model.tiny.warm_up.steps", 201, FROM_BASE),
         ("train.kl_beta", 0.05, FROM_TRAIN),
-        ("train", MINIMAL["train"] | {"iterations": 21, "keep": 3}, FROM_TRAIN),
+        ("train.iterations", 21, FROM_TRAIN),
         ("train.reward.invalid", -8, FROM_TRAIN),
         ("infer.max_new_tokens", 33, {INFER_TRAINED, INFER_BASE, VARIANTS} | TRADING),
         ("infer.trained.temperature", 1, {INFER_TRAINED, VARIANTS} | TRADING),

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pptx import Presentation
 from project_copy import MINIMAL, PROJECT, Workflow, files
 
 ONCE = {"market", "samples", "base_model", "import_weights", "train", "export_weights"}
@@ -20,8 +21,7 @@ OF_A_LEVERAGE = {"simulate", "evaluate", "plot", "deck", "tearsheet"}
 RULES = ONCE | {"infer"} | OF_A_LEVERAGE
 BTC = PROJECT.parent / "shared" / "data" / "btc_usd_1h.csv"
 
-# Of the minimal run: other ways to ask.
-VARIANTS = ["sampled-1", "iteration-10"]
+VARIANT = "sampled-1"  # of the minimal run: another way to ask
 MODEL = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 ANSWERS = ["decisions.jsonl", "summary.json", "timing.json"]
 FIGURES = [
@@ -69,6 +69,7 @@ def test_a_configuration_inherits_nothing_from_the_demo(workflow: Workflow) -> N
 def test_values_on_the_command_line_override_the_file(workflow: Workflow) -> None:
     arguments = ["--dry-run", "--printshellcmds"]
     override = ["--config", "run=other", "train={iterations: 7}", "simulate={leverage: [2.5, 3.0]}"]
+    override.append("variants=[]")  # the demo's ask a checkpoint of iteration 400
     for file in ([], ["--configfile", "config/null.yaml"]):
         said = workflow.run(*arguments, *file, *override)
         assert "--iterations=7 " in said
@@ -90,9 +91,9 @@ def test_training_on_several_processes_starts_its_launcher_once(workflow: Workfl
 def test_the_minimal_run_makes_every_file_a_log_and_a_benchmark(minimal: tuple[Workflow, str]) -> None:
     workflow, said = minimal
     results = workflow.results("minimal")
-    files(results, [*FILES, *(f"infer/{variant}/{name}" for variant in VARIANTS for name in ANSWERS)])
+    files(results, [*FILES, *(f"infer/{VARIANT}/{name}" for name in ANSWERS)])
     jobs = ONCE | {"infer-trained", "infer-base", *(f"{rule}-2" for rule in OF_A_LEVERAGE)}
-    jobs |= {"export_checkpoint-10", "variants"}
+    jobs |= {"variants"}
     for folder in ("logs", "benchmarks"):  # other tests add a leverage of 3, and an archive
         found = {path.stem for path in (results / folder).iterdir() if not path.stem.endswith("-3")}
         assert found - {"archive"} == jobs
@@ -109,7 +110,7 @@ def test_the_minimal_run_hangs_together(minimal: tuple[Workflow, str]) -> None:
     assert (results / "train" / manifest["checkpoint"]).is_dir()
     assert [row["iteration"] for row in rows(results / "train/metrics.jsonl")] == list(range(1, 21))
     tests = rows(results / "samples/test.jsonl")
-    for model in ("trained", "base", *VARIANTS):
+    for model in ("trained", "base", VARIANT):
         decisions = rows(results / f"infer/{model}/decisions.jsonl")
         assert [row["id"] for row in decisions] == [row["metadata"]["id"] for row in tests]
     metrics = json.loads((results / "leverage-2/metrics.json").read_text())
@@ -121,22 +122,42 @@ def test_the_minimal_run_hangs_together(minimal: tuple[Workflow, str]) -> None:
 
 
 @pytest.mark.slow
-def test_the_variants_of_the_minimal_run_are_what_they_are_called(minimal: tuple[Workflow, str]) -> None:
-    results = minimal[0].results("minimal")
-    said = {name: rows(results / f"infer/{name}/decisions.jsonl") for name in ("trained", *VARIANTS)}
-    assert [row["seed"] is None for row in (said["trained"][0], said["iteration-10"][0])] == [True, True]
-    assert len({row["seed"] for row in said["sampled-1"]}) == len(said["sampled-1"])
-    # Another sampling and another checkpoint of the same training give other answers to the same prompts.
-    assert {row["prompt_sha256"] for row in said["sampled-1"]} == {row["prompt_sha256"] for row in said["trained"]}
-    for name in VARIANTS:
-        assert [row["text"] for row in said[name]] != [row["text"] for row in said["trained"]]
+def test_the_variants_of_a_run_are_counted_and_tested_and_an_earlier_checkpoint_can_be_one(
+    minimal: tuple[Workflow, str], workflow: Workflow
+) -> None:
+    for part in ("results", ".snakemake"):
+        shutil.copytree(minimal[0].folder / part, workflow.folder / part, dirs_exist_ok=True)
+    results = workflow.results("minimal")
+    checkpoint = {"name": "iteration-10", "iteration": 10}
+    settings = MINIMAL | {"variants": [*MINIMAL["variants"], checkpoint]}
+    workflow.run("--configfile", workflow.configuration("checkpoint", settings))
+    log = (results / "logs" / "variants.log").read_text()
+    assert "all 300 answers are in the journal" in log  # the first one's
+    assert "(iteration-10): 300 samples to ask, 0 in the journal" in log
+    names = ["trained", VARIANT, "iteration-10"]
+    said = {name: rows(results / f"infer/{name}/decisions.jsonl") for name in names}
+    assert said["iteration-10"][0]["seed"] is None
+    assert len({row["seed"] for row in said[VARIANT]}) == len(said[VARIANT])
+    for name in names[1:]:  # other answers to the same questions
+        assert [row["prompt_sha256"] for row in said[name]] == [row["prompt_sha256"] for row in said["trained"]]
+        assert [row["logprob"] for row in said[name]] != [row["logprob"] for row in said["trained"]]
     assert json.loads((results / "model/iteration-10/model.json").read_text())["source"] == "iter_0000010"
     tests = json.loads((results / "leverage-2/evidence.json").read_text())["tests"]
-    assert list(tests["base"]["variants"]["total_return"]) == ["trained", *VARIANTS]
+    assert list(tests["base"]["variants"]["total_return"]) == names
     assert 0 < tests["reality_check"]["p_value"] <= 1
-    assert tests["sharpe"]["settings"]["trials"] | {"used": 3} == {"declared": 1, "ledger": 3, "at_hand": 3, "used": 3}
-    ledger = [json.loads(path.read_text()) for path in results.parent.glob("ledger/*/[!h]*.json")]
-    assert {entry["variant"] for entry in ledger if entry["run"] == "minimal"} == {"trained", *VARIANTS}
+    different = len({tuple(row["decision"] for row in one) for one in said.values()})
+    assert tests["sharpe"]["settings"]["trials"] == {"declared": 1, "ledger": different, "at_hand": 3, "used": 3}
+    assert f"Total return of the {len(names)} variants" in deck_text(results / "leverage-2/deck.pptx")
+    # A checkpoint that training does not keep is refused before anything runs.
+    late = MINIMAL | {"variants": [checkpoint | {"iteration": 11}]}
+    refused = workflow.snakemake("--dry-run", "--configfile", workflow.configuration("late", late))
+    assert "variants.0.iteration: given 11; allowed: 10;" in refused.stderr
+
+
+def deck_text(path: Path) -> str:
+    """All cells of all tables on the slides."""
+    shapes = [shape for slide in Presentation(str(path)).slides for shape in slide.shapes if shape.has_table]
+    return " ".join(cell.text for shape in shapes for row in shape.table.rows for cell in row.cells)
 
 
 @pytest.mark.slow
@@ -192,7 +213,7 @@ def test_a_training_that_is_stopped_saves_a_checkpoint_and_goes_on_from_it(
 
     def training(iterations: int) -> list[str | Path]:
         train = MINIMAL["train"] | endless | {"iterations": iterations}
-        configuration = workflow.configuration("endless", MINIMAL | {"train": train, "variants": []})
+        configuration = workflow.configuration("endless", MINIMAL | {"train": train})
         return ["results/minimal/train/checkpoint.json", "--configfile", configuration]
 
     saved = "0"
