@@ -60,7 +60,7 @@ def make_project(folder: Path) -> Path:
         "config/schema.yaml": "type: object\n",
         "CITATION.cff": CFF,
         "LICENSE": "Apache-2.0\n",
-        ".gitignore": "/results/\n/.snakemake/\n",
+        ".gitignore": "/results/\n/.snakemake/\n/containers/*.sif\n",
     }
     for name, text in texts.items():
         path = folder / name
@@ -112,7 +112,7 @@ def make_finished(project: Path, **settings: Any) -> Run:
     return run
 
 
-def finish(run: Run) -> None:
+def finish(run: Run, leverage: str = "2") -> None:
     """Everything from simulate on; the page is a stand-in."""
     ledger = run.folder.parent / "ledger"
     for main, command in (
@@ -121,8 +121,9 @@ def finish(run: Run) -> None:
         (plot.main, run.plot),
         (deck.main, run.deck),
     ):
-        run_program(main, command)
-    (run.folder / "leverage-2/tearsheet.html").write_text("<!DOCTYPE html><title>Made up</title>\n")
+        given = [str(part).replace("leverage-2/", f"leverage-{leverage}/") for part in command]
+        run_program(main, given, "--leverage", leverage) if "--leverage" in given else run_program(main, given)
+    (run.folder / f"leverage-{leverage}/tearsheet.html").write_text("<!DOCTYPE html><title>Made up</title>\n")
 
 
 def pack(project: Path, *more: str, configuration: Any = CONFIGURATION) -> Path:

@@ -234,6 +234,52 @@ def test_a_number_changed_in_the_results_is_named(packed: Path, tmp_path: Path) 
     assert f"{DECK}, slide" in text  # the ledger
 
 
+@pytest.mark.parametrize(
+    "name", ["sharpe", "cagr", "alpha", "drawdown_hours", "profit_factor", "turnover", "volatility"]
+)
+def test_an_annual_figure_changed_in_the_results_is_named(packed: Path, tmp_path: Path, name: str) -> None:
+    def better(metrics: Any) -> None:
+        row = next(row for row in metrics["strategies"] if row["key"] == "trained")
+        row[name] *= 1.0001
+
+    found = problems(tampered(packed, tmp_path / "other.zip", in_json(METRICS, better)))
+    assert any(line.startswith(f"{METRICS}: strategies.trained.{name} is ") for line in found)
+
+
+def test_a_figure_that_is_missing_in_the_results_is_named(packed: Path, tmp_path: Path) -> None:
+    change = in_json(METRICS, lambda metrics: metrics["strategies"][0].pop("sortino"))
+    found = problems(tampered(packed, tmp_path / "other.zip", change))
+    assert any("sortino is missing, the decisions and prices give" in line for line in found)
+
+
+def test_a_changed_trade_and_a_missing_one_are_named(packed: Path, tmp_path: Path) -> None:
+    name = "data/results/leverage-2/trades.csv"
+
+    def dearer(files: dict[str, bytes]) -> None:
+        rows = files[name].decode().splitlines()
+        fields = rows[2].split(",")
+        rows[2] = ",".join([*fields[:-2], str(float(fields[-2]) + 1), fields[-1]])
+        files[name] = ("\n".join(rows) + "\n").encode()
+
+    def fewer(files: dict[str, bytes]) -> None:
+        files[name] = files[name].rstrip().rpartition(b"\n")[0] + b"\n"
+
+    found = problems(tampered(packed, tmp_path / "other.zip", dearer))
+    assert any(line.startswith(f"{name}: trade ") and " has pnl " in line for line in found)
+    found = problems(tampered(packed, tmp_path / "other.zip", fewer))
+    assert any(re.search(rf"{name}: \d+ trades of \w+, the decisions give \d+", line) for line in found)
+
+
+def test_an_answer_of_a_variant_that_does_not_trade_is_read_too(packed: Path, tmp_path: Path) -> None:
+    variant = "data/results/infer/seed-2/decisions.jsonl"
+
+    def forged(files: dict[str, bytes]) -> None:
+        files[variant] = files[DECISIONS].replace(b'"decision": "BUY"', b'"decision": "SELL"', 1)
+
+    found = problems(tampered(packed, tmp_path / "other.zip", forged))
+    assert any(line.startswith(f"{variant}, line ") and "its raw answer BUY (ok)" in line for line in found)
+
+
 def test_a_changed_answer_and_a_changed_decision_are_named(packed: Path, tmp_path: Path) -> None:
     def other_word(files: dict[str, bytes]) -> None:
         files[DECISIONS] = files[DECISIONS].replace(b'"decision": "BUY"', b'"decision": "SELL"', 1)
