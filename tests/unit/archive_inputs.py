@@ -145,10 +145,18 @@ def read(zip_file: Path) -> dict[str, bytes]:
 
 
 def tampered(zip_file: Path, to: Path, *changes: Callable[[dict[str, bytes]], None]) -> Path:
-    """A copy of an archive with changes and, as a forger would, with new checksums."""
+    """A copy of an archive with changes and, as a forger would, with new checksums, in the crate's description too."""
     files = read(zip_file)
     for change in changes:
         change(files)
+    try:
+        crate = json.loads(files["ro-crate-metadata.json"])
+        for row in crate["@graph"]:
+            if "sha256" in row and row["@id"] in files:
+                row["sha256"] = hashed(files[row["@id"]])
+        files["ro-crate-metadata.json"] = json.dumps(crate).encode()
+    except KeyError:
+        pass  # a broken description is what is being tested
     payload = {name: content for name, content in files.items() if name.startswith("data/")}
     files["manifest-sha256.txt"] = manifest(payload)
     tags = {n: c for n, c in files.items() if n not in payload and n != "tagmanifest-sha256.txt"}

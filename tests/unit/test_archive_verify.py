@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from archive_inputs import hashed, in_deck, in_json, make_finished, make_project, pack, read, tampered
 
-from archiving.pack import write_zip
+from archiving.pack import manifest, write_zip
 from archiving.verification.ledger import LEDGER
 from archiving.verification.program import verify
 
@@ -316,6 +316,33 @@ def test_a_swapped_figure_is_named(packed: Path, tmp_path: Path) -> None:
 
     found = "\n".join(problems(tampered(packed, tmp_path / "other.zip", swapped)))
     assert "shows leverage-2/bootstrap_fan.png, the ledger has leverage-2/equity_curve.png" in found
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_two_swapped_figures_that_no_slide_shows_are_named(packed: Path, tmp_path: Path, kind: str) -> None:
+    one, two = (f"data/results/leverage-2/{name}.{kind}" for name in ("drawdown", "decisions"))
+
+    def swapped(files: dict[str, bytes]) -> None:
+        files[one], files[two] = files[two], files[one]
+
+    found = problems(tampered(packed, tmp_path / "other.zip", swapped))
+    assert f"{one}: is another figure, or none: its title is not drawdown" in found
+    assert f"{two}: is another figure, or none: its title is not decisions" in found
+
+
+def test_a_checksum_of_the_crate_that_differs_is_named(packed: Path, tmp_path: Path) -> None:
+    def other(crate: Any) -> None:
+        next(row for row in crate["@graph"] if row["@id"] == EQUITY)["sha256"] = "0" * 64
+
+    files = read(packed)
+    in_json("ro-crate-metadata.json", other)(files)
+    tags = {n: c for n, c in files.items() if not n.startswith("data/") and n != "tagmanifest-sha256.txt"}
+    write_zip(tmp_path / "other.zip", files | {"tagmanifest-sha256.txt": manifest(tags)})
+    assert problems(tmp_path / "other.zip") == [f"{EQUITY}: ro-crate-metadata.json has another SHA-256"]
+
+
+def test_a_folder_that_is_no_archive_is_said_to_be_none(tmp_path: Path) -> None:
+    assert problems(tmp_path) == [f"{tmp_path}: no archive: manifest-sha256.txt is not in it"]
 
 
 def test_a_figure_swapped_inside_the_deck_is_named(packed: Path, tmp_path: Path) -> None:
