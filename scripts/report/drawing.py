@@ -167,8 +167,12 @@ def end_labels(axes: Axes, ends: Sequence[float], labels: Sequence[str], colours
 
 
 def save(figure: Figure, png: Path, note: dict[str, str]) -> None:
-    """Write the PNG, with `note` as its text entries, and the SVG beside it; the same bytes every time."""
+    """Write the PNG and the SVG beside it, the same bytes every time.
+
+    Both are titled by the file's name and carry `note`, so that an archive's figures cannot be swapped unseen.
+    """
     with written_whole(png) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None} | note)
+        figure.savefig(partial, format="png", metadata={"Software": None, "Title": png.stem} | note)
     with written_whole(png.with_suffix(".svg")) as partial:
-        figure.savefig(partial, format="svg", metadata={"Date": None})
+        said = "; ".join(f"{key}: {value}" for key, value in note.items())
+        figure.savefig(partial, format="svg", metadata={"Date": None, "Title": png.stem, "Description": said})

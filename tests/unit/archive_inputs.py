@@ -60,7 +60,7 @@ def make_project(folder: Path) -> Path:
         "config/schema.yaml": "type: object\n",
         "CITATION.cff": CFF,
         "LICENSE": "Apache-2.0\n",
-        ".gitignore": "/results/\n/.snakemake/\n",
+        ".gitignore": "/results/\n/.snakemake/\n/containers/*.sif\n",
     }
     for name, text in texts.items():
         path = folder / name
@@ -112,7 +112,7 @@ def make_finished(project: Path, **settings: Any) -> Run:
     return run
 
 
-def finish(run: Run) -> None:
+def finish(run: Run, leverage: str = "2") -> None:
     """Everything from simulate on; the page is a stand-in."""
     ledger = run.folder.parent / "ledger"
     for main, command in (
@@ -121,8 +121,9 @@ def finish(run: Run) -> None:
         (plot.main, run.plot),
         (deck.main, run.deck),
     ):
-        run_program(main, command)
-    (run.folder / "leverage-2/tearsheet.html").write_text("<!DOCTYPE html><title>Made up</title>\n")
+        given = [str(part).replace("leverage-2/", f"leverage-{leverage}/") for part in command]
+        run_program(main, given, "--leverage", leverage) if "--leverage" in given else run_program(main, given)
+    (run.folder / f"leverage-{leverage}/tearsheet.html").write_text("<!DOCTYPE html><title>Made up</title>\n")
 
 
 def pack(project: Path, *more: str, configuration: Any = CONFIGURATION) -> Path:
@@ -144,10 +145,18 @@ def read(zip_file: Path) -> dict[str, bytes]:
 
 
 def tampered(zip_file: Path, to: Path, *changes: Callable[[dict[str, bytes]], None]) -> Path:
-    """A copy of an archive with changes and, as a forger would, with new checksums."""
+    """A copy of an archive with changes and, as a forger would, with new checksums, in the crate's description too."""
     files = read(zip_file)
     for change in changes:
         change(files)
+    try:
+        crate = json.loads(files["ro-crate-metadata.json"])
+        for row in crate["@graph"]:
+            if "sha256" in row and row["@id"] in files:
+                row["sha256"] = hashed(files[row["@id"]])
+        files["ro-crate-metadata.json"] = json.dumps(crate).encode()
+    except KeyError:
+        pass  # a broken description is what is being tested
     payload = {name: content for name, content in files.items() if name.startswith("data/")}
     files["manifest-sha256.txt"] = manifest(payload)
     tags = {n: c for n, c in files.items() if n not in payload and n != "tagmanifest-sha256.txt"}

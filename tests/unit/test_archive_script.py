@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archive_inputs import CONFIGURATION, NAME, commit, git, make_finished, make_project, pack, read
+from archive_inputs import CONFIGURATION, NAME, commit, finish, git, make_finished, make_project, pack, read
+from report_inputs import Run
 
 from archiving.join import joined
 from archiving.scan import Scanner, readable
@@ -104,6 +105,95 @@ def test_every_number_of_a_deck_has_a_source(tmp_path: Path, hits: float) -> Non
 def test_weights_come_along_if_asked_for(project: Path) -> None:
     files = read(pack(project, "--weights"))
     assert files["data/results/model/trained/model.safetensors"] == b"trained" * 9
+
+
+def made_in_containers(project: Path) -> tuple[Path, str]:
+    """An image that a run was made in, by its records; and its SHA-256."""
+    image = project / "containers/simulate-abc.sif"
+    image.parent.mkdir(exist_ok=True)
+    image.write_bytes(b"an image")
+    results = project / f"results/{NAME}"
+    known = {"simulate-abc.sif": sha256(image), "simulate-old.sif": "0" * 64}
+    (results / "containers.json").write_text(json.dumps(known))
+    for record in (project / ".snakemake/metadata").iterdir():
+        record.write_text(
+            json.dumps(json.loads(record.read_text()) | {"container_img_url": f"containers/{image.name}"})
+        )
+    return image, known[image.name]
+
+
+def test_images_are_named_and_come_along_if_asked_for(project: Path) -> None:
+    with pytest.raises(InputError, match="made without containers"):
+        pack(project, "--images")
+    image, sha = made_in_containers(project)
+    files = read(pack(project))
+    assert json.loads(files["data/containers/images.json"]) == {"sha256": {image.name: sha}}
+    assert f"data/containers/{image.name}" not in files
+    assert "the container images; SHA-256 in `data/containers/images.json`" in files["README.md"].decode()
+    packed = pack(project, "--images")
+    assert read(packed)[f"data/containers/{image.name}"] == b"an image"
+    assert verify(packed)[1] == []
+    image.write_bytes(b"built again")
+    with pytest.raises(InputError, match=r"simulate-abc\.sif: is another one than the run was made in"):
+        pack(project, "--images")
+    image.unlink()
+    with pytest.raises(InputError, match=r"simulate-abc\.sif: no such file"):
+        pack(project, "--images")
+
+
+def test_whatever_else_was_asked_comes_along(project: Path) -> None:
+    """Variants of a run: other folders below infer/, and other models."""
+    results = project / f"results/{NAME}"
+    shutil.copytree(results / "infer/base", results / "infer/seed-2")
+    shutil.copytree(results / "model/trained", results / "model/seed-2")
+    packed = pack(project)
+    files = read(packed)
+    assert {"data/results/infer/seed-2/decisions.jsonl", "data/results/model/seed-2/config.json"} <= set(files)
+    assert "seed-2" in json.loads(files["data/models.json"])
+    assert verify(packed)[1] == []
+
+
+def test_several_leverages_are_one_archive(project: Path) -> None:
+    finish(Run(project / f"results/{NAME}"), "3")
+    packed = pack(project, "--leverages", "2", "3")
+    files = read(packed)
+    assert [deck["deck"] for deck in json.loads(files["data/claims.json"])["decks"]] == [
+        "leverage-2/deck.pptx",
+        "leverage-3/deck.pptx",
+    ]
+    readme = files["README.md"].decode()
+    assert "| 2x | " in readme
+    assert "| 3x | " in readme
+    fine, found = verify(packed)
+    assert found == []
+    assert any("488 closes" in line for line in fine)
+    assert not any("leverage-3" in name for name in read(pack(project)))  # only what the configuration lists
+
+
+def test_what_a_run_took_is_in_it(project: Path) -> None:
+    before = read(pack(project))
+    assert "recorded no machines" in before["README.md"].decode()
+    job = {"program": "train", "seconds": 7200.0, "node": {"processor": "Kind A"}, "slurm": None, "cuda": "12.4"}
+    job |= {"gpus": [{"name": "NVIDIA H100", "memory_mb": 1, "driver": "550.1"}], "gpu_joules": 3.6e6}
+    host = project / f"results/{NAME}/host"
+    host.mkdir()
+    (host / "train-1.json").write_text(json.dumps(job))
+    files = read(pack(project))
+    assert "2.00 GPU hours on NVIDIA H100" in files["README.md"].decode()
+    assert json.loads(files["data/host/machine.json"]) == {"processor": "Kind A"}
+    compared = {name for name in files if name.startswith("data/results/")}
+    assert {name: files[name] for name in compared} == {name: before[name] for name in compared}
+
+
+def test_it_is_a_bag(project: Path, tmp_path: Path) -> None:
+    """By the Library of Congress's own program."""
+    bagit = pytest.importorskip("bagit")
+    with zipfile.ZipFile(pack(project)) as archive:
+        archive.extractall(tmp_path / "bag")
+    assert bagit.Bag(str(tmp_path / "bag")).validate()
+    (tmp_path / "bag/data/run.json").write_text("{}")
+    with pytest.raises(bagit.BagValidationError):
+        bagit.Bag(str(tmp_path / "bag")).validate()
 
 
 def test_the_bundle_gives_the_sources_back(project: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from archive_inputs import hashed, in_deck, in_json, make_finished, make_project, pack, read, tampered
 
-from archiving.pack import write_zip
+from archiving.pack import manifest, write_zip
 from archiving.verification.ledger import LEDGER
 from archiving.verification.program import verify
 
@@ -234,6 +234,52 @@ def test_a_number_changed_in_the_results_is_named(packed: Path, tmp_path: Path) 
     assert f"{DECK}, slide" in text  # the ledger
 
 
+@pytest.mark.parametrize(
+    "name", ["sharpe", "cagr", "alpha", "drawdown_hours", "profit_factor", "turnover", "volatility"]
+)
+def test_an_annual_figure_changed_in_the_results_is_named(packed: Path, tmp_path: Path, name: str) -> None:
+    def better(metrics: Any) -> None:
+        row = next(row for row in metrics["strategies"] if row["key"] == "trained")
+        row[name] *= 1.0001
+
+    found = problems(tampered(packed, tmp_path / "other.zip", in_json(METRICS, better)))
+    assert any(line.startswith(f"{METRICS}: strategies.trained.{name} is ") for line in found)
+
+
+def test_a_figure_that_is_missing_in_the_results_is_named(packed: Path, tmp_path: Path) -> None:
+    change = in_json(METRICS, lambda metrics: metrics["strategies"][0].pop("sortino"))
+    found = problems(tampered(packed, tmp_path / "other.zip", change))
+    assert any("sortino is missing, the decisions and prices give" in line for line in found)
+
+
+def test_a_changed_trade_and_a_missing_one_are_named(packed: Path, tmp_path: Path) -> None:
+    name = "data/results/leverage-2/trades.csv"
+
+    def dearer(files: dict[str, bytes]) -> None:
+        rows = files[name].decode().splitlines()
+        fields = rows[2].split(",")
+        rows[2] = ",".join([*fields[:-2], str(float(fields[-2]) + 1), fields[-1]])
+        files[name] = ("\n".join(rows) + "\n").encode()
+
+    def fewer(files: dict[str, bytes]) -> None:
+        files[name] = files[name].rstrip().rpartition(b"\n")[0] + b"\n"
+
+    found = problems(tampered(packed, tmp_path / "other.zip", dearer))
+    assert any(line.startswith(f"{name}: trade ") and " has pnl " in line for line in found)
+    found = problems(tampered(packed, tmp_path / "other.zip", fewer))
+    assert any(re.search(rf"{name}: \d+ trades of \w+, the decisions give \d+", line) for line in found)
+
+
+def test_an_answer_of_a_variant_that_does_not_trade_is_read_too(packed: Path, tmp_path: Path) -> None:
+    variant = "data/results/infer/seed-2/decisions.jsonl"
+
+    def forged(files: dict[str, bytes]) -> None:
+        files[variant] = files[DECISIONS].replace(b'"decision": "BUY"', b'"decision": "SELL"', 1)
+
+    found = problems(tampered(packed, tmp_path / "other.zip", forged))
+    assert any(line.startswith(f"{variant}, line ") and "its raw answer BUY (ok)" in line for line in found)
+
+
 def test_a_changed_answer_and_a_changed_decision_are_named(packed: Path, tmp_path: Path) -> None:
     def other_word(files: dict[str, bytes]) -> None:
         files[DECISIONS] = files[DECISIONS].replace(b'"decision": "BUY"', b'"decision": "SELL"', 1)
@@ -270,6 +316,33 @@ def test_a_swapped_figure_is_named(packed: Path, tmp_path: Path) -> None:
 
     found = "\n".join(problems(tampered(packed, tmp_path / "other.zip", swapped)))
     assert "shows leverage-2/bootstrap_fan.png, the ledger has leverage-2/equity_curve.png" in found
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_two_swapped_figures_that_no_slide_shows_are_named(packed: Path, tmp_path: Path, kind: str) -> None:
+    one, two = (f"data/results/leverage-2/{name}.{kind}" for name in ("drawdown", "decisions"))
+
+    def swapped(files: dict[str, bytes]) -> None:
+        files[one], files[two] = files[two], files[one]
+
+    found = problems(tampered(packed, tmp_path / "other.zip", swapped))
+    assert f"{one}: is another figure, or none: its title is not drawdown" in found
+    assert f"{two}: is another figure, or none: its title is not decisions" in found
+
+
+def test_a_checksum_of_the_crate_that_differs_is_named(packed: Path, tmp_path: Path) -> None:
+    def other(crate: Any) -> None:
+        next(row for row in crate["@graph"] if row["@id"] == EQUITY)["sha256"] = "0" * 64
+
+    files = read(packed)
+    in_json("ro-crate-metadata.json", other)(files)
+    tags = {n: c for n, c in files.items() if not n.startswith("data/") and n != "tagmanifest-sha256.txt"}
+    write_zip(tmp_path / "other.zip", files | {"tagmanifest-sha256.txt": manifest(tags)})
+    assert problems(tmp_path / "other.zip") == [f"{EQUITY}: ro-crate-metadata.json has another SHA-256"]
+
+
+def test_a_folder_that_is_no_archive_is_said_to_be_none(tmp_path: Path) -> None:
+    assert problems(tmp_path) == [f"{tmp_path}: no archive: manifest-sha256.txt is not in it"]
 
 
 def test_a_figure_swapped_inside_the_deck_is_named(packed: Path, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def program(folder: Path, name: str, *arguments: str | Path, timeout: float = 28
 def test_the_archive_of_a_real_run_verifies(alone: Path) -> None:
     done = program(alone, "verify.py")
     assert done.returncode == 0, done.stderr
-    assert "1,204 closes were computed again" in done.stdout
+    assert "1,204 closes, their trades and metrics were computed again" in done.stdout
     claims = json.loads((alone / "data/claims.json").read_text())["decks"][0]["claims"]
     assert [claim for claim in claims if claim["how"] == "unexplained"] == []
 

@@ -110,7 +110,9 @@ class Packed:
             with self.zip.open(name) as handle:
                 while chunk := handle.read(CHUNK):
                     yield chunk
-        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        except zipfile.BadZipFile:
+            raise ArchiveError(f"{name}: was changed, its checksum in the ZIP file is another one") from None
+        except (EOFError, OSError, RuntimeError, NotImplementedError) as error:
             raise ArchiveError(f"{name}: cannot be read ({error})") from None
 
 

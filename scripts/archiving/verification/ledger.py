@@ -243,7 +243,11 @@ def _changed(before: Sequence[str], now: Sequence[str]) -> list[tuple[str, str]]
 
 def _claim_problem(deck: str, mine: Claim, theirs: Claim) -> str:
     where = f"{RESULTS}{deck}, slide {theirs['slide']}: {theirs['number']} in {theirs['text']!r}"
+    before = f"{mine['file']}: {mine['field']} = {mine['value']!r}" if "file" in mine else "no file"
     if "file" not in theirs:
-        at = f"{mine.get('file')}: {mine.get('field')} no longer gives it" if "file" in mine else "no file gives it"
-        return f"{where}: {at}"
-    return f"{where}: comes from {theirs['file']}: {theirs['field']} = {theirs['value']!r}, the ledger differs"
+        return (
+            f"{where}: by the ledger of {before}, which no longer gives it"
+            if "file" in mine
+            else f"{where}: no file gives it"
+        )
+    return f"{where}: by the ledger of {before}, now {theirs['file']}: {theirs['field']} = {theirs['value']!r} gives it"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archiving.verification.accounting import check_accounting
-from archiving.verification.checksums import check_checksums
+from archiving.verification.checksums import PAYLOAD, TAGS, check_checksums, manifest
 from archiving.verification.container import ArchiveError, Folder, Packed, content, opened
 from archiving.verification.ledger import LEDGER, RESULTS, WITHHELD, check_ledger
 from archiving.verification.records import check_records, picture_names
@@ -38,6 +38,8 @@ def verify(place: Path, bars: Path | None = None) -> tuple[list[str], list[str]]
     try:
         files = opened(place)
         problems = files.problems()
+        if not problems and not {PAYLOAD, TAGS} & set(files.names()):
+            problems = [f"{place}: no archive: {PAYLOAD} is not in it"]
     except ArchiveError as error:
         return fine, [str(error)]
     if problems:
@@ -90,7 +92,10 @@ def _structure(files: Folder | Packed) -> list[str]:
     described = {p for p in parts if not p.endswith("/") and "://" not in p and not p.startswith("#")}
     payload = {name for name in files.names() if name.startswith("data/")}
     problems += [f"{NEEDED[2]}: names {name}, which is not there" for name in sorted(described - set(files.names()))]
-    return problems + [f"{name}: is not in {NEEDED[2]}" for name in sorted(payload - described)]
+    problems += [f"{name}: is not in {NEEDED[2]}" for name in sorted(payload - described)]
+    listed = manifest(files, PAYLOAD)  # which is compared with the files themselves elsewhere
+    shas = {name: graph[name].get("sha256") for name in sorted(payload & described & set(listed))}
+    return problems + [f"{name}: {NEEDED[2]} has another SHA-256" for name, sha in shas.items() if sha != listed[name]]
 
 
 def _books(files: Folder | Packed, bars: Path | None) -> tuple[list[str], str]:
@@ -133,8 +138,10 @@ def main() -> None:
     for line in problems:
         print(f"FAILED: {line}", file=sys.stderr)
     if problems:
-        print(f"Not the archive that was made: {len(problems)} found.", file=sys.stderr)
+        many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        print(f"{many}: this is not the archive as it was made.", file=sys.stderr)
         sys.exit(1)
+    print("Not part of this: p-values and intervals of the tests (evidence.json). replay.py computes them again.")
     print("The archive is whole." if not any("NOT CHECKED" in line for line in fine) else "Whole, as far as checked.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,13 +59,26 @@ def check_records(files: Files) -> tuple[list[str], int]:
                     problems.append(f"{RESULTS}{name}: was computed from another {role} than {RESULTS}{target}")
     for name in sorted(files.names()):
         if name.startswith(f"{RESULTS}leverage-") and name.endswith((".png", ".svg")):
-            here = name.removeprefix(RESULTS).rpartition("/")[0]
-            for kind, sha in dict.fromkeys(PICTURE_NOTE.findall(content(files, name))):
-                count += 1
-                made_of = f"{here}/{kind.decode().lower()}.json"
-                if digests.get(made_of) != sha.decode():
-                    problems.append(f"{name}: was not drawn of {RESULTS}{made_of}")
+            found, compared = _picture_problems(name, content(files, name), digests)
+            problems += found
+            count += compared
     return problems, count
+
+
+def _picture_problems(name: str, blob: bytes, digests: Mapping[str, str]) -> tuple[list[str], int]:
+    """Whether a figure is the one that its name says, drawn of the results beside it."""
+    here, _, file = name.removeprefix(RESULTS).rpartition("/")
+    stem = file.rpartition(".")[0].encode()
+    title = b"Title\0" + stem
+    # A PNG file's title in a chunk of its own; an SVG file's in its head.
+    titled = struct.pack(">I", len(title)) + b"tEXt" + title in blob or b"<dc:title>" + stem + b"</dc:title>" in blob
+    problems = [] if titled else [f"{name}: is another figure, or none: its title is not {stem.decode()}"]
+    noted = dict.fromkeys(PICTURE_NOTE.findall(blob))
+    for kind, sha in noted:
+        made_of = f"{here}/{kind.decode().lower()}.json"
+        if digests.get(made_of) != sha.decode():
+            problems.append(f"{name}: was not drawn of {RESULTS}{made_of}")
+    return problems if noted else [*problems, f"{name}: does not say what it was drawn of"], 1 + len(noted)
 
 
 def _target(name: str, role: str, record: Mapping[str, Any]) -> str | None:
