@@ -15,14 +15,14 @@ from typing import Any
 
 import yaml
 
-PROJECT = Path(__file__).parents[1]
-sys.path.insert(0, str(PROJECT / "scripts"))  # Snakemake's helpers live beside this file, the maths with the programs
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from common.errors import InputError
 from configuration import ConfigurationError, read_schema, resolve
 from planning.machine import GPUS
 from planning.model import weights
 from training_plan import TrainingPlan, described, gpus_of, plan_of, problems, shape_of
 
+PROJECT = Path(__file__).parents[1]
 GPU_RULES = ("train", "infer", "probe")
 # Bytes a weight, measured on the demo: a checkpoint has the weights and Adam's two moments in 32 bits; with CUDA
 # the weights are there in 16 bits, too.
