@@ -49,8 +49,8 @@ test-long: $(READY) ## the long tests: the whole demo and more, up to 2 hours (A
 test-gpu: $(READY) ## what needs a GPU; skipped, saying so, where there is none
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
 
-plan: $(READY) ## what the next run would do, and what it takes (CONFIG=..., PROFILE=slurm for one on a cluster)
-	@$(BIN)/python rules/plan.py $(if $(CONFIG),--configfile $(CONFIG)) $(if $(PROFILE),--profile $(PROFILE))
+plan: $(READY) ## what the next run would do, and what it takes (CONFIG=..., PROFILE=slurm for one on a cluster, GPU=h200)
+	@$(BIN)/python rules/plan.py $(if $(CONFIG),--configfile $(CONFIG)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(GPU),--gpu $(GPU))
 
 check-profile: $(READY) ## find what Snakemake would ignore in slurm/config.yaml
 	@$(BIN)/python rules/check_profile.py $(PROFILE)

@@ -341,6 +341,8 @@ at once.
 | config.yaml | the demo: a market with a planted signal |
 | null.yaml | the same on a market with nothing to learn |
 | minimal.yaml | every stage in about a minute, for tests |
+| qwen3-4b.yaml | the published study, on 8 GPUs; needs its market's bars |
+| qwen3-4b-512.yaml | the same with the study's limit of 512 tokens in the evaluation |
 
 Sections have the names of the rules. A change reruns the rules that read it and what follows them,
 nothing else.

@@ -16,7 +16,12 @@ from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from common.errors import InputError
 from configuration import ConfigurationError, read_schema, resolve
+from planning.machine import GPUS
+from planning.model import weights
+from training_plan import TrainingPlan, described, gpus_of, plan_of, problems, shape_of
 
 PROJECT = Path(__file__).parents[1]
 GPU_RULES = ("train", "infer", "probe", "variants")
@@ -98,6 +103,7 @@ def estimate(
     settings: Mapping[str, Any],
     benchmarks: Mapping[str, str],
     training: Sequence[Mapping[str, Any]],
+    ahead: TrainingPlan | None = None,
 ) -> list[Row]:
     """One row a rule.
 
@@ -111,17 +117,22 @@ def estimate(
         Names of Snakemake's benchmark files without ending, and their texts.
     training
         Metrics of the newest training of this run, whether it ended or not.
+    ahead
+        What a training on GPUs takes by the size of its model, for what never ran.
     """
     rows = []
+    by_size = ahead.seconds if ahead else {}
     for rule, count in jobs.items():
         seconds, known_from = None, "no earlier run"
+        if rule in by_size:
+            seconds, known_from = count * by_size[rule], "by the model's size, at most"
         if earlier := benchmark_seconds(benchmarks, rule):
             seconds, known_from = count * sum(earlier) / len(earlier), "as last time"
         if rule == "train" and (paced := train_seconds(settings["train"]["iterations"], training)):
             seconds, known_from = paced, f"{settings['train']['iterations']} iterations at the last pace"
         gpus = 0
         if settings["device"] == "cuda" and rule in GPU_RULES:
-            gpus = settings["train"]["tensor"] * settings["train"]["data"] if rule == "train" else 1
+            gpus = gpus_of(settings["train" if rule == "train" else "infer"])
         rows.append(Row(rule, count, why.get(rule, ()), seconds, known_from, gpus))
     return rows
 
@@ -183,14 +194,9 @@ def megabytes(count: float) -> str:
 
 
 def weights_of(results: Path, settings: Mapping[str, Any]) -> int | None:
-    """Number of weights of the base model, if it is there already."""
-    made = results / "model" / "base" / "model.json"
-    if made.is_file():
-        return int(json.loads(made.read_text(encoding="utf-8"))["weights"])
-    if settings["base_model"]["source"] == "folder":
-        files = Path(settings["base_model"]["folder"] or "").glob("*.safetensors")
-        return sum(file.stat().st_size for file in files) // 2 or None  # Qwen3 is published in 16 bits
-    return None
+    """Number of weights of the base model, if anything is known of it."""
+    known = shape_of(settings, results)
+    return weights(known[0]) if known else None
 
 
 def profile_configuration(profile: str | None) -> Path | None:
@@ -220,6 +226,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configfile", type=Path, help="without it, the profile's, or config/config.yaml")
+    parser.add_argument("--gpu", choices=sorted(GPUS), default="h100", help="GPUs that the run is planned for")
     parser.add_argument("--profile", help="profile of the run that is planned: with containers, their changes count")
     options = parser.parse_args()
     options.configfile = options.configfile or profile_configuration(options.profile) or Path("config/config.yaml")
@@ -230,15 +237,23 @@ def main() -> None:
         sys.exit(f"{options.configfile}: {error.strerror}.")
     except ConfigurationError as error:
         sys.exit("\n".join(f"configuration error: {problem}" for problem in error.problems))
+    results = Path("results") / settings["run"]
+    try:
+        ahead = plan_of(settings, results, GPUS[options.gpu])
+    except InputError as error:
+        sys.exit(f"plan: error: {error}")
+    if ahead:
+        print(described(ahead), end="\n\n")
+        if impossible := problems(ahead):
+            sys.exit("\n".join(f"plan: error: {line}" for line in impossible))
     command = [Path(sys.executable).parent / "snakemake", "--dry-run", "--nolock", "--configfile", options.configfile]
     run_on = ["--profile", options.profile] if options.profile else ["--cores", "1"]
     done = subprocess.run([*command, *run_on], capture_output=True, text=True)
     if done.returncode:
         sys.exit((done.stdout + done.stderr).strip())
     jobs, why = planned(done.stdout + done.stderr)
-    results = Path("results") / settings["run"]
     benchmarks = {path.stem: path.read_text(encoding="utf-8") for path in (results / "benchmarks").glob("*.tsv")}
-    rows = estimate(jobs, why, settings, benchmarks, newest_training(results))
+    rows = estimate(jobs, why, settings, benchmarks, newest_training(results), ahead)
     print(table(rows, disk_bytes(settings, weights_of(results, settings), jobs)))
 
 

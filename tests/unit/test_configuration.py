@@ -66,7 +66,7 @@ def all_schemas(schema: dict[str, Any], path: str = "") -> list[tuple[str, dict[
 # --- the files in config/ ---
 
 
-@pytest.mark.parametrize("name", ["config", "null", "minimal"])
+@pytest.mark.parametrize("name", ["config", "null", "minimal", "qwen3-4b", "qwen3-4b-512"])
 def test_the_configurations_of_the_project_are_valid(name: str) -> None:
     resolve(yaml.safe_load((PROJECT / "config" / f"{name}.yaml").read_text()), SCHEMA)
 
@@ -86,6 +86,35 @@ def test_the_null_market_differs_from_the_demo_in_its_drifts_alone() -> None:
     expected["market"]["name"] = null["market"]["name"]
     expected["market"]["synthetic"] |= {"momentum": 0, "trend": 0, "slow_drift": 0}
     assert null == expected
+
+
+def test_the_paper_run_is_the_studys() -> None:
+    paper = resolve(yaml.safe_load((PROJECT / "config" / "qwen3-4b.yaml").read_text()), SCHEMA)
+    train = paper["train"]
+    assert (paper["device"], train["tensor"] * train["data"]) == ("cuda", 8)
+    assert (train["iterations"], train["prompts_per_iteration"], train["group_size"]) == (500, 128, 8)
+    assert (train["learning_rate"], train["kl_beta"], train["max_new_tokens"]) == (1e-6, 0.04, 2048)
+    assert train["entropy"] > 0
+    assert train["reward"] == {"scale": 1000, "valid": 0.01, "invalid": -0.5}
+    assert (train["spike_threshold"], train["spike_action"]) == (0.2, "log")
+    assert (paper["samples"]["prompt"], paper["samples"]["test"]) == ("report", 1706)
+    assert (paper["simulate"]["leverage"], paper["simulate"]["capital"]) == ([2], 100_000)
+    assert paper["base_model"]["hub"]["name"] == "Qwen/Qwen3-4B-Thinking-2507"
+
+
+def test_the_variant_of_512_tokens_is_the_paper_run_but_for_them() -> None:
+    paper, variant = (yaml.safe_load((PROJECT / "config" / f"qwen3-4b{end}.yaml").read_text()) for end in ("", "-512"))
+    assert variant["infer"]["max_new_tokens"] == 512
+    paper["infer"]["max_new_tokens"] = 512
+    paper["simulate"]["max_invalid_share"] = 1
+    assert variant == paper | {"run": "qwen3-4b-512"}
+
+
+def test_the_paper_run_without_its_market_is_one_line() -> None:
+    paper = resolve(yaml.safe_load((PROJECT / "config" / "qwen3-4b.yaml").read_text()), SCHEMA)
+    paper["market"]["csv"]["path"] = "no/such/bars.csv"
+    (line,) = missing_files(paper)
+    assert line.startswith('market.csv.path: given "no/such/bars.csv"')
 
 
 def test_the_page_about_the_configuration_is_made_from_the_schema() -> None:

@@ -48,7 +48,7 @@ Reasons:
         simulate, train
 This was a dry-run (flag -n). The order of jobs does not reflect the order of execution.
 """
-CPU = {"device": "cpu", "train": {"iterations": 100, "tensor": 2, "data": 2, "keep": 2}}
+CPU = {"device": "cpu", "train": {"iterations": 100, "tensor": 2, "data": 2, "keep": 2}, "infer": {}}
 CUDA = CPU | {"device": "cuda"}
 
 

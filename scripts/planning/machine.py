@@ -1,0 +1,123 @@
+"""GPUs and engines as a plan sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU, from its maker's data sheet.
+
+    Attributes
+    ----------
+    memory
+        Bytes that nvidia-smi shows.
+    flops
+        Operations a second in bfloat16, dense.
+    bandwidth
+        Bytes a second from its memory.
+    """
+
+    name: str
+    memory: float
+    flops: float
+    bandwidth: float
+
+
+GPUS = {
+    "a100": Gpu("A100 80GB", 85.9e9, 312e12, 2.04e12),
+    "h100": Gpu("H100 80GB", 85.5e9, 989e12, 3.35e12),
+    "h200": Gpu("H200 141GB", 150.8e9, 989e12, 4.8e12),
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How an engine keeps a training in memory.
+
+    Attributes
+    ----------
+    weights, gradients, optimiser, reference
+        Bytes a weight. bfloat16 with the distributed optimiser as Megatron counts it: 2 + 4, and 12 divided by the
+        data ranks (theoretical_memory_usage.py, core_v0.14.0).
+    sharded
+        Whether data ranks share the optimiser's state.
+    number
+        Bytes of an activation.
+    recompute
+        Whether only each layer's input is kept for the backward pass.
+    whole_vocabulary
+        Whether each tensor rank holds logits of the whole vocabulary.
+    loss
+        Bytes that the loss holds at its peak for each token and each entry of the vocabulary.
+    groups_whole
+        Whether a micro-batch holds whole groups of answers; else one sequence at least.
+    server
+        Whether a server (SGLang) samples, from a pool of its own while the training's memory is released; else
+        the training samples itself, all answers at once.
+    """
+
+    name: str
+    weights: float
+    gradients: float
+    optimiser: float
+    reference: float
+    sharded: bool
+    number: int
+    recompute: bool
+    whole_vocabulary: bool
+    loss: float
+    groups_whole: bool
+    server: bool
+
+
+# The own loop's loss holds, in float32, scaled logits, their log-softmax, probabilities, the product for the entropy
+# and a gradient; slime's the logits in bfloat16 and copies in float32 for log-probabilities and entropy.
+ENGINES = {
+    "megatron": Engine("megatron", 4, 4, 8, 4, False, 4, False, True, 20, True, False),
+    "slime": Engine("slime", 2, 4, 12, 0, True, 2, True, False, 18, False, True),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a training is asked to do, and on how many GPUs.
+
+    Attributes
+    ----------
+    tensor, pipeline, context, data
+        GPUs that share a layer, the layers, a sequence; copies of the model.
+    samples, group
+        Answers an iteration, and answers to each prompt.
+    prompt, answer
+        Tokens; of the answer the most.
+    micro_batch
+        Most tokens in one forward pass on a GPU.
+    pool
+        Share of the GPU's memory for the server's weights and cache.
+    server_gpus
+        GPUs of one server.
+    """
+
+    tensor: int
+    pipeline: int
+    context: int
+    data: int
+    samples: int
+    group: int
+    prompt: int
+    answer: int
+    micro_batch: int
+    pool: float
+    server_gpus: int
+
+    @property
+    def gpus(self) -> int:
+        """All of them."""
+        return self.tensor * self.pipeline * self.context * self.data
+
+    @property
+    def length(self) -> int:
+        """Longest sequence."""
+        return self.prompt + self.answer

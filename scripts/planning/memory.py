@@ -1,0 +1,125 @@
+"""Memory of each GPU in a training, part by part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grpo.shape import Qwen3Shape
+from planning.machine import Engine, Gpu, Task
+from planning.model import cache_bytes, weights
+
+# CUDA's context, NCCL's buffers, workspaces, of trainer and server; slime #1951 shows 3.2 GiB of one process.
+OVERHEAD = 5e9
+_LOGIT_COPIES = 5  # of the own sampler's last step: logits, log-softmax, probabilities, their sums, the draw
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of one GPU, by part.
+
+    Attributes
+    ----------
+    training
+        While the weights are updated.
+    sampling
+        While answers are sampled.
+    at_once
+        Answers of full length that a server can hold at the same time, for each of its GPUs; None without a server.
+    """
+
+    training: dict[str, float]
+    sampling: dict[str, float]
+    at_once: int | None
+
+    @property
+    def peak(self) -> float:
+        """The larger of the two phases' sums."""
+        return max(sum(self.training.values()), sum(self.sampling.values()))
+
+
+def footprint(shape: Qwen3Shape, engine: Engine, task: Task, gpu: Gpu) -> Footprint:
+    """Memory of the fullest GPU.
+
+    Sources: states as in Megatron's own theoretical_memory_usage.py; activations after Korthikanti et al. 2022
+    (`layer_activations`); logits as each engine's loss holds them.
+    """
+    own = shard_weights(shape, task)
+    shared = task.data * task.context if engine.sharded else 1
+    states = {
+        "weights": own * engine.weights,
+        "gradients": own * engine.gradients,
+        "optimiser": own * engine.optimiser / shared,
+        "reference": own * engine.reference,
+    }
+    tokens, answers = micro_batch(engine, task)
+    training = states | {
+        "activations": activations(shape, engine, task, tokens),
+        "logits": answers * shape.vocabulary * engine.loss / (1 if engine.whole_vocabulary else task.tensor),
+        "overhead": OVERHEAD,
+    }
+    token = cache_bytes(shape, 2 if engine.server else engine.number)
+    if engine.server:
+        served = weights(shape) * 2.0 / task.server_gpus
+        pool = task.pool * gpu.memory
+        cache = max(0.0, pool - served)
+        # What the training released is on the host; only its own context stays.
+        sampling = {"server's weights": served, "KV cache": cache, "overhead": OVERHEAD}
+        return Footprint(training, sampling, int(cache * task.server_gpus / (token * task.length)) // task.server_gpus)
+    # Each prompt is read once, then its cache is copied for each answer.
+    sequences = task.samples / task.data * (1 + 1 / task.group)
+    sampling = states | {
+        "gathered weights": weights(shape) * float(engine.number) if task.tensor > 1 else 0.0,
+        "KV cache": sequences * task.length * token,
+        "logits": task.samples / task.data * shape.vocabulary * 4.0 * _LOGIT_COPIES,
+        "overhead": OVERHEAD,
+    }
+    return Footprint(training, sampling, None)
+
+
+def shard_weights(shape: Qwen3Shape, task: Task) -> float:
+    """Weights on the fullest GPU: the first stage of a pipeline has the embedding, a tied one the last stage, too."""
+    embedding = shape.vocabulary * shape.hidden
+    both = embedding * (1 if shape.tied_embeddings else 2)
+    if task.pipeline == 1:
+        return weights(shape) / task.tensor
+    return ((weights(shape) - both) / task.pipeline + embedding) / task.tensor
+
+
+def micro_batch(engine: Engine, task: Task) -> tuple[int, int]:
+    """Tokens of a forward pass on one GPU, and those of them that get logits."""
+    if not engine.groups_whole:
+        tokens = max(task.micro_batch, -(-task.length // task.context))
+        return tokens, tokens
+    group = task.prompt + task.group * task.answer  # its prompt once
+    tokens = max(task.micro_batch // group, 1) * group
+    return tokens, tokens * task.group * task.answer // group
+
+
+def activations(shape: Qwen3Shape, engine: Engine, task: Task, tokens: int) -> float:
+    """What a micro-batch keeps for its backward pass, in all layers of the fullest GPU."""
+    whole = layer_activations(shape, engine.number, task.tensor) * tokens
+    layers = shape.layers / task.pipeline
+    in_flight = task.pipeline  # micro-batches of the first stage
+    if engine.recompute:
+        return tokens * shape.hidden * engine.number * layers * in_flight + whole
+    return whole * layers * in_flight
+
+
+def layer_activations(shape: Qwen3Shape, number: int, tensor: int) -> float:
+    """Bytes that one layer keeps of one token.
+
+    Korthikanti et al. 2022 count ``s b h (34 + 5 a s / h)`` for a layer with dropout, 4 h wide and with scores kept.
+    For Qwen3 with attention that keeps no scores, in numbers: input of both norms and of both first matrices (4
+    hidden); queries and keys before their norms; queries, keys, values and output of the attention; gate, up and
+    their product (3 ffn).
+
+    Parameters
+    ----------
+    number
+        Bytes of an activation.
+    tensor
+        Ranks that share a layer, with sequence parallelism.
+    """
+    normed = shape.head_dim * (shape.heads + shape.query_groups)
+    attention = shape.head_dim * (2 * shape.heads + 2 * shape.query_groups)
+    return number * (4 * shape.hidden + normed + attention + 3 * shape.ffn) / tensor

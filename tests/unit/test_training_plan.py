@@ -1,0 +1,167 @@
+"""What `make plan` says of a training on GPUs, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from common.errors import InputError
+from common.hub import snapshot
+from configuration import read_schema, resolve
+from planning.machine import GPUS
+from planning.model import ASSUMED
+from training_plan import described, plan_of, problems, shape_of, task_of
+
+PROJECT = Path(__file__).parents[2]
+SCHEMA = read_schema(PROJECT / "config" / "schema.yaml")
+PAPER = yaml.safe_load((PROJECT / "config" / "qwen3-4b.yaml").read_text())
+NAME = "Qwen/Qwen3-4B-Thinking-2507"
+H100 = GPUS["h100"]
+
+
+def paper(tmp_path: Path, **train: Any) -> dict[str, Any]:
+    """The paper run with an empty cache, as engine slime has it unless `train` says something else."""
+    settings = resolve(PAPER, SCHEMA)
+    settings["base_model"]["hub"]["cache"] = str(tmp_path / "cache")
+    several = {"slime": {"nodes": 1, "pipeline": 1, "context": 1, "engine_gpus": 1, "memory_fraction": 0.7}}
+    settings["train"] |= {"engine": "slime", **several, **train}
+    return settings
+
+
+def found(settings: dict[str, Any], gpu: str = "h100") -> list[str]:
+    plan = plan_of(settings, Path("nowhere"), GPUS[gpu])
+    assert plan is not None
+    return problems(plan)
+
+
+def test_the_paper_run_fits_on_eight_gpus_with_slime(tmp_path: Path) -> None:
+    plan = plan_of(paper(tmp_path), Path("nowhere"), H100)
+    assert plan is not None
+    assert problems(plan) == []
+    assert plan.task.gpus == 8
+    text = described(plan)
+    assert "4.02 billion weights (assumed: its config.json is not there yet)" in text
+    assert "engine slime on 8 x H100 80GB (tensor 2 x data 4)" in text
+    assert "within a factor of 2" in text
+    assert 8 < plan.seconds["train"] / 3600 < 32
+
+
+def test_the_own_loop_is_refused_for_it_with_what_would_help(tmp_path: Path) -> None:
+    lines = found(paper(tmp_path, engine="megatron"))
+    assert any("sampling takes" in line and "KV cache" in line and "engine: slime" in line for line in lines)
+    assert all("\n" not in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        ({"tokens_per_micro_batch": 65536}, "an update takes"),
+        ({"tensor": 5, "data": 1}, "tensor 5 does not divide the model's heads (32)"),
+        ({"max_new_tokens": 262144}, "exceed the model's 262144 positions"),
+        ({"slime": {"memory_fraction": 0.09}}, "the server's pool, 9% of a GPU, does not hold"),
+        ({"slime": {"memory_fraction": 0.99}}, "sampling takes"),
+        ({"slime": {"pipeline": 5}}, "pipeline 5 does not divide the model's layers (36)"),
+    ],
+)
+def test_what_cannot_work_is_one_line(tmp_path: Path, train: dict[str, Any], words: str) -> None:
+    assert any(words in line for line in found(paper(tmp_path, **train)))
+
+
+def test_a_larger_gpu_holds_what_a_smaller_one_does_not(tmp_path: Path) -> None:
+    settings = paper(tmp_path, tokens_per_micro_batch=49152)
+    assert found(settings)
+    assert found(settings, "h200") == []
+
+
+def test_one_gpu_is_enough_for_a_small_model(tmp_path: Path) -> None:
+    folder = write_config(tmp_path / "small", hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, heads=16)
+    settings = paper(tmp_path, tensor=1, data=1)
+    settings["base_model"] |= {"source": "folder", "folder": str(folder)}
+    plan = plan_of(settings, Path("nowhere"), H100)
+    assert plan is not None
+    assert plan.task.gpus == 1
+    assert problems(plan) == []
+    assert "0.60 billion weights (from its config.json)" in described(plan)
+
+
+def write_config(folder: Path, heads: int, **values: int) -> Path:
+    """A folder with the config.json of a Qwen3, and nothing else."""
+    folder.mkdir(parents=True)
+    config = {
+        "architectures": ["Qwen3ForCausalLM"],
+        "num_attention_heads": heads,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 151936,
+        "rope_theta": 1000000,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 40960,
+        **values,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_what_is_there_goes_before_what_is_assumed(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+    assert shape_of(settings, tmp_path / "run") == (ASSUMED[NAME], "assumed: its config.json is not there yet")
+    hub = settings["base_model"]["hub"]
+    write_config(
+        snapshot(tmp_path / "cache", NAME, hub["commit"]),
+        heads=32,
+        hidden_size=2048,
+        intermediate_size=6144,
+        num_hidden_layers=28,
+    )
+    shape, origin = shape_of(settings, tmp_path / "run")
+    assert (shape.hidden, origin) == (2048, "from its config.json")
+    made = tmp_path / "run" / "model" / "base"
+    write_config(made, heads=32, hidden_size=64, intermediate_size=192, num_hidden_layers=2)
+    assert shape_of(settings, tmp_path / "run")[0].hidden == 64
+
+
+def test_of_an_unknown_model_and_on_a_cpu_nothing_is_said(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+    assert plan_of(settings | {"device": "cpu"}, tmp_path, H100) is None
+    settings["base_model"]["hub"]["name"] = "Owner/Unknown"
+    assert plan_of(settings, tmp_path, H100) is None
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+    folder = write_config(tmp_path / "other", heads=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1)
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": ["LlamaForCausalLM"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    settings["base_model"] |= {"source": "folder", "folder": str(folder)}
+    with pytest.raises(InputError, match="only Qwen3ForCausalLM"):
+        plan_of(settings, tmp_path, H100)
+
+
+def test_all_ways_to_split_count_as_gpus(tmp_path: Path) -> None:
+    several = {"pipeline": 2, "context": 3, "nodes": 4}
+    assert task_of(paper(tmp_path, tensor=2, data=4, slime=several)).gpus == 48
+
+
+def test_the_program_prints_the_plan_before_the_data_are_there_and_refuses(tmp_path: Path) -> None:
+    settings = paper(tmp_path, engine="megatron")
+    del settings["train"]["slime"]
+    configuration = tmp_path / "paper.yaml"
+    configuration.write_text(yaml.safe_dump(settings))
+    done = subprocess.run(
+        [sys.executable, PROJECT / "rules" / "plan.py", "--configfile", configuration, "--gpu", "a100"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert "billion weights" in done.stdout
+    assert "A100" in done.stdout
+    assert done.stderr.startswith("plan: error: train: ")
+    assert "Traceback" not in done.stderr
