@@ -120,7 +120,8 @@ def estimate(
             seconds, known_from = paced, f"{settings['train']['iterations']} iterations at the last pace"
         gpus = 0
         if settings["device"] == "cuda" and rule in GPU_RULES:
-            gpus = settings["train"]["tensor"] * settings["train"]["data"] if rule == "train" else 1
+            section = settings["train" if rule == "train" else "infer"]
+            gpus = section["tensor"] * section["data"]
         rows.append(Row(rule, count, why.get(rule, ()), seconds, known_from, gpus))
     return rows
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from archiving.verification.books import Book, answered, keep_books, outcome, sides
+from archiving.verification.books import Book, answered_twice, keep_books, outcome, sides
 from archiving.verification.container import ArchiveError, Files, content
 from archiving.verification.ledger import RESULTS, WITHHELD
 
@@ -107,7 +107,7 @@ def _metrics_problems(
     expected["volatility"] *= math.sqrt((len(times) - 1) / hours)
     closed = [t for t, value in enumerate(book.equity) if value <= 0 or t == book.liquidated]
     expected["liquidated"] = times[closed[0]] if closed else None
-    for status in ("truncated", "unparsable"):
+    for status in ("finished", "truncated", "unparsable"):
         expected[status] = sum(answer["status"] == status for answer in answers or ())
     return [
         f"{place}/metrics.json: strategies.{row['key']}.{name} is {row[name]}, the decisions and prices give {value}"
@@ -136,7 +136,7 @@ def _answer_problems(model: str, rows: Rows) -> list[str]:
     name = f"{RESULTS}infer/{model}/decisions.jsonl"
     problems = []
     for number, row in enumerate(rows, start=1):
-        expected = answered(row["text"], row["finish_reason"] == "length")
+        expected = answered_twice(row)
         if (row["decision"], row["status"]) != expected:
             problems.append(
                 f"{name}, line {number}: says {row['decision']} ({row['status']}), "

@@ -15,6 +15,7 @@ from typing import Any
 
 BASIS_POINT = 1e-4
 SIDE = {"BUY": 1, "SELL": -1, "HOLD": 0}
+DECIDED = ("ok", "finished")
 ANSWER = re.compile(r"<answer>\s*(buy|sell)\s*</answer>\s*\Z", re.IGNORECASE)
 
 
@@ -42,11 +43,22 @@ def answered(text: str, cut: bool) -> tuple[str, str]:
     return "HOLD", "truncated" if cut else "unparsable"
 
 
+def answered_twice(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Decision and status of a row of decisions.jsonl; a second pass counts only where the first was cut."""
+    found = answered(row["text"], row["finish_reason"] == "length")
+    second = row.get("finish")
+    if found[1] == "truncated" and second:
+        word, status = answered(row["text"][: second["kept"]] + second["text"], False)
+        if status == "ok":
+            return word, "finished"
+    return found
+
+
 def sides(rows: Sequence[Mapping[str, Any]], invalid: str, keep: bool) -> list[int]:
     """Direction that each decision trades in: 1, -1 or 0."""
     found, before = [], 0
     for row in rows:
-        side = SIDE[row["decision"] if row["status"] == "ok" else invalid]
+        side = SIDE[row["decision"] if row["status"] in DECIDED else invalid]
         before = before if keep and side == 0 else side
         found.append(before)
     return found
