@@ -237,6 +237,10 @@ def _contradictions(settings: Settings) -> list[str]:
     for name in ("heads", "query_groups", "ffn"):
         if model["source"] == "tiny" and tiny[name] % tensor:
             problems.append(_problem("train.tensor", tensor, f"a divisor of base_model.tiny.{name} ({tiny[name]})"))
+    tensor = settings["infer"]["tensor"]
+    for name in ("heads", "ffn"):
+        if model["source"] == "tiny" and tiny[name] % tensor:
+            problems.append(_problem("infer.tensor", tensor, f"a divisor of base_model.tiny.{name} ({tiny[name]})"))
     hours, test = market["synthetic"]["calibrate"]["hours"], settings["samples"]["test"]
     if market["source"] == "synthetic" and hours and isinstance(test, int) and hours != test:
         same = f"0 (no calibration), or as many as samples.test ({test})"

@@ -1,3 +1,7 @@
+INFER_PROCESSES = config["infer"]["tensor"] * config["infer"]["data"]
+INFER_GPUS = INFER_PROCESSES if config["device"] == "cuda" else 0
+
+
 # The journal is no declared output: a killed inference goes on from it. The shell and tee outlive the signal
 # that ends infer.py, so that it can say goodbye.
 rule infer:
@@ -14,15 +18,15 @@ rule infer:
         "<benchmarks>/infer-{model}.tsv"
     container:
         image("infer")
-    threads: 1
+    threads: INFER_PROCESSES
     resources:
-        mem_mb=3500,
+        mem_mb=2500 + 1000 * INFER_PROCESSES,
         runtime=60,
-        gpu=1 if config["device"] == "cuda" else 0,
+        gpu=INFER_GPUS,
         gpu_memory_mb=0,
         gpu_driver=0,
     params:
-        gpus=gpus_checked(1),
+        gpus=gpus_checked(INFER_GPUS),
         flags=sampling,
         device=config["device"],
         journal=subpath(output.decisions, parent=True),
@@ -32,8 +36,7 @@ rule infer:
     shell:
         "python scripts/gpus.py {params.gpus} --memory-mb={resources.gpu_memory_mb}"
         " --driver={resources.gpu_driver} 2>&1 | tee {log}; trap : INT TERM;"
-        " OMP_NUM_THREADS={threads} python -u scripts/infer.py {params.flags} --device={params.device}"
-        " --threads={threads}"
+        " OMP_NUM_THREADS=1 python -u scripts/infer.py {params.flags} --device={params.device} --threads=1"
         " --variant {wildcards.model} --model {input.model} --samples {input.samples}"
         " --journal {params.journal}/journal --output-decisions {output.decisions}"
         " --output-summary {output.summary} --output-timing {output.timing} 2>&1 | (trap '' INT TERM; tee {log})"

@@ -14,15 +14,15 @@ rule probe:
         "<benchmarks>/probe.tsv"
     container:
         image("infer")
-    threads: 1
+    threads: INFER_PROCESSES
     resources:
-        mem_mb=3500,
+        mem_mb=2500 + 1000 * INFER_PROCESSES,
         runtime=60,
-        gpu=1 if config["device"] == "cuda" else 0,
+        gpu=INFER_GPUS,
         gpu_memory_mb=0,
         gpu_driver=0,
     params:
-        gpus=gpus_checked(1),
+        gpus=gpus_checked(INFER_GPUS),
         # Asked as in infer: the same sampling, or the answers could not be compared.
         flags=flags(
             without(config["infer"], "trained", "base")
@@ -40,8 +40,8 @@ rule probe:
     shell:
         "python scripts/gpus.py {params.gpus} --memory-mb={resources.gpu_memory_mb}"
         " --driver={resources.gpu_driver} 2>&1 | tee {log}; trap : INT TERM;"
-        " OMP_NUM_THREADS={threads} python -u scripts/probe.py {params.flags} --device={params.device}"
-        " --threads={threads} --names {params.names}"
+        " OMP_NUM_THREADS=1 python -u scripts/probe.py {params.flags} --device={params.device} --threads=1"
+        " --names {params.names}"
         " --model {input.model} --bars {input.bars} --samples {input.samples}"
         " --decisions {input.decisions} --summary {input.summary}"
         " --journal {params.folder}/probe-journal --output {output.probe} 2>&1 | (trap '' INT TERM; tee {log})"

@@ -93,7 +93,7 @@ def check_base(metrics: dict[str, Any], summary: dict[str, Any], args: argparse.
     """Refuse a summary of the base model that does not describe the decisions that were traded."""
     traded = next((row for row in metrics["strategies"] if row["key"] == "base"), {})
     expected = {"variant": "base", "samples": metrics["market"]["hours"]}
-    expected |= {name: traded.get(name) for name in ("truncated", "unparsable")}
+    expected |= {name: traded.get(name) for name in ("finished", "truncated", "unparsable")}
     for name, value in expected.items():
         if summary.get(name) != value:
             raise InputError(

@@ -97,6 +97,7 @@ def main() -> None:
         thresholds,
         declared=args.trials,
         ledger=ledger,
+        finished=trained.count("finished"),
         truncated=trained.count("truncated"),
         unparsable=trained.count("unparsable"),
         invalid_as=metrics["parameters"]["invalid"],

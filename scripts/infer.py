@@ -12,8 +12,9 @@ from typing import Any
 from common.errors import run
 from common.files import write_json, write_jsonl
 from common.provenance import record, version
-from inference.asking import PACKAGES, add_flags, answer_all, checked_sampling, load_model, read_answer
-from inference.journal import Answer
+from inference.asking import PACKAGES, add_flags, answer_all, answer_room, checked_sampling, load_model
+from inference.finishing import Reply, finishing, read_reply
+from inference.finishing import record as second_pass
 from inference.questions import Question, ask, read_samples
 from inference.sampling import Sampling
 from inference.termination import terminable
@@ -44,18 +45,20 @@ def infer(args: argparse.Namespace) -> None:
     samples = read_samples(args.samples)
     sampling = checked_sampling(args)
     model, tokenizer = load_model(args)
-    questions = ask(samples, args.samples, tokenizer, model, room=sampling.max_new_tokens)
-    answers, timing = answer_all(questions, model, sampling, args, f"{model.name} ({args.variant})")
-    rows = [decision(q, a, tokenizer, sampling) for q, a in zip(questions, answers, strict=True)]
+    questions = ask(samples, args.samples, tokenizer, model, room=answer_room(args, tokenizer))
+    replies, timing = answer_all(questions, model, tokenizer, sampling, args, f"{model.name} ({args.variant})")
+    rows = [decision(q, r, tokenizer, sampling) for q, r in zip(questions, replies, strict=True)]
     write_jsonl(args.output_decisions, rows)
     provenance = record(args, {"model": args.model, "samples": args.samples}, PACKAGES)
     write_json(args.output_summary, {**summary(rows, model.name, args), **provenance})
     write_json(args.output_timing, {"seconds": round(time.monotonic() - start, 1), **timing})
 
 
-def decision(question: Question, given: Answer, tokenizer: Any, sampling: Sampling) -> dict[str, Any]:
+def decision(question: Question, reply: Reply, tokenizer: Any, sampling: Sampling) -> dict[str, Any]:
     """One line of decisions.jsonl: what the model said, and how it is read."""
-    text, word, status = read_answer(given, tokenizer)
+    given = reply.first
+    text, word, status = read_reply(reply, tokenizer)
+    finish = second_pass(reply, tokenizer, finishing(sampling).seed_of(question.number))
     return {
         "id": question.id,
         "timestamp": question.timestamp,
@@ -67,6 +70,8 @@ def decision(question: Question, given: Answer, tokenizer: Any, sampling: Sampli
         "logprob": given.logprob,
         "prompt_sha256": question.prompt_sha256,
         "seed": sampling.seed_of(question.number),
+        # Only where there was a second pass.
+        **({"finish": finish} if finish else {}),
     }
 
 
@@ -80,6 +85,7 @@ def summary(rows: Sequence[dict[str, Any]], name: str, args: argparse.Namespace)
         "samples": len(rows),
         "buy": words["BUY"],
         "sell": words["SELL"],
+        "finished": statuses["finished"],
         "truncated": statuses["truncated"],
         "unparsable": statuses["unparsable"],
         "mean_tokens": round(sum(len(row["output_ids"]) for row in rows) / len(rows), 3),

@@ -12,8 +12,9 @@ from typing import Any
 from common.errors import InputError, run
 from common.files import read_json, write_json
 from common.provenance import check_input, record
-from inference.asking import PACKAGES, add_flags, answer_all, checked_sampling, load_model, read_answer
+from inference.asking import PACKAGES, add_flags, answer_all, answer_room, checked_sampling, load_model
 from inference.changes import CHANGES, CONFIDENCE, Changes, changed_prompts, choose, count, reading
+from inference.finishing import read_reply
 from inference.questions import Question, ask, read_samples
 from inference.sampling import Sampling
 from inference.termination import terminable
@@ -72,7 +73,7 @@ def probe(args: argparse.Namespace) -> None:
             {"prompt": [{"role": "user", "content": text}], "metadata": samples[number]["metadata"]}
             for number, text in zip(numbers, texts, strict=True)
         ]
-        asked = ask(rows, args.samples, tokenizer, model, sampling.max_new_tokens, numbers)
+        asked = ask(rows, args.samples, tokenizer, model, answer_room(args, tokenizer), numbers)
         if change == AGAIN:
             check_prompts(asked, original)
         questions += [
@@ -80,8 +81,8 @@ def probe(args: argparse.Namespace) -> None:
             for question, text, before in zip(asked, texts, prompts[AGAIN], strict=True)
             if change == AGAIN or text != before
         ]
-    answers, _ = answer_all(questions, model, sampling, args, f"{model.name} (probe)")
-    words = {q.id: read_answer(a, tokenizer)[1] for q, a in zip(questions, answers, strict=True)}
+    replies, _ = answer_all(questions, model, tokenizer, sampling, args, f"{model.name} (probe)")
+    words = {q.id: read_reply(r, tokenizer)[1] for q, r in zip(questions, replies, strict=True)}
     inputs = {name: getattr(args, name) for name in ("model", "bars", "samples", "decisions", "summary")}
     write_json(
         args.output,
@@ -112,8 +113,9 @@ def check_summary(args: argparse.Namespace, sampling: Sampling) -> None:
     parameters = summary.get("parameters", {})
     names = ("max_new_tokens", "temperature", "top_p", "top_k", "seed")
     recorded = Sampling(**{name: parameters.get(name) for name in names}).meaning()
-    for name, value in {**sampling.meaning(), "device": args.device}.items():
-        was = {**recorded, "device": parameters.get("device")}.get(name)
+    others = ("device", "finish")
+    for name, value in {**sampling.meaning(), **{other: getattr(args, other) for other in others}}.items():
+        was = {**recorded, **{other: parameters.get(other) for other in others}}.get(name)
         if was != value:
             raise InputError(
                 f"{args.summary}: {name} was {was}, here it is {value}. Give the settings of that inference, "

@@ -143,7 +143,7 @@ def ranking(
     rows = []
     for key, book in books.items():
         row = {"key": key, "label": labels[key], **summary(book, prices, hours)}
-        for status in ("truncated", "unparsable"):
+        for status in ("finished", "truncated", "unparsable"):
             row[status] = decisions[key].count(status) if key in decisions else 0
         rows.append(row)
     return sorted(rows, key=lambda row: -row["final_capital"])
@@ -180,6 +180,7 @@ def check_counts(decisions: Decisions, inference: dict[str, Any], path: Path) ->
         "samples": len(decisions),
         "buy": decisions.decisions.count("BUY"),
         "sell": decisions.decisions.count("SELL"),
+        "finished": decisions.count("finished"),
         "truncated": decisions.count("truncated"),
         "unparsable": decisions.count("unparsable"),
     }
@@ -198,12 +199,18 @@ def check_invalid_share(decisions: Decisions, variant: str, most: float) -> None
             f"{decisions.path}: {decisions.invalid} of the {variant} model's {len(decisions)} answers ({share:.1%}) "
             f"are invalid ({decisions.count('truncated')} truncated, {decisions.count('unparsable')} unparsable), "
             f"more than the {most:.1%} that max_invalid_share allows. The raw answers are kept in that file: read "
-            f"a few, then give infer more max_new_tokens, {REMEDY[variant]}, or allow a larger share."
+            f"a few, then give infer more max_new_tokens or finish, {REMEDY[variant]}, or allow a larger share."
         )
 
 
 def report_invalid(decisions: Decisions, variant: str, policy: str) -> None:
-    """Say in the log how many answers trade as the policy says."""
+    """Say in the log how many answers trade as the policy says, and how many decided in a second pass only."""
+    if decisions.count("finished"):
+        print(
+            f"{variant}: {decisions.count('finished')} of {len(decisions)} answers were cut, and finished in a second "
+            "pass.",
+            file=sys.stderr,
+        )
     if decisions.invalid:
         print(
             f"{variant}: {decisions.invalid} of {len(decisions)} answers are invalid "

@@ -29,7 +29,8 @@ def invalid(row: Json, metrics: Json) -> str:
     """How many of a model's answers gave no decision."""
     if row["key"] not in ("trained", "base"):
         return ""
-    return f"{row['truncated'] + row['unparsable']:,} of {metrics['market']['hours']:,}"
+    finished = f", {row['finished']:,} finished in a second pass" if row["finished"] else ""
+    return f"{row['truncated'] + row['unparsable']:,} of {metrics['market']['hours']:,}{finished}"
 
 
 def verdicts(evidence: Sequence[Json]) -> str:
@@ -143,7 +144,7 @@ def model_card(manifest: Json, inference: Json, parity: Json, evidence: Sequence
         f"{parity['logits']['relative_difference']:g} of the largest at most.",
         "Answers": f"{inference['engine']} on {inference['device']}, temperature "
         f"{inference['parameters']['temperature']:g}; {inference['samples']:,} answers, {inference['truncated']:,} "
-        f"truncated, {inference['unparsable']:,} unparsable.",
+        f"truncated, {inference['unparsable']:,} unparsable, {inference['finished']:,} finished in a second pass.",
         "Meant for": "reproducing this run. Not for trading: the tests call the result "
         f"{evidence[0]['verdict']['summary']}.",
     }

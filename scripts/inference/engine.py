@@ -8,6 +8,7 @@ sixth decimal of an answer's log-probability (the largest of 1706: 0.000005), wh
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import gc
@@ -18,29 +19,31 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from common.errors import InputError
 from inference.journal import Answer
 from inference.model import Model
-from inference.processes import Fork, child, socket_folder
+from inference.processes import Fork, child, controller, socket_folder
+from inference.questions import Question
 from inference.sampling import Sampling
+from inference.settings import Hardware, Load, engine_settings
 from inference.termination import uninterrupted
 from inference.watchdog import Watchdog
 
-# Memory for keys and values on a CPU; a batch that needs more is worked off in parts.
-CACHE_BYTES = 2**30
-# Tokens between two signs of life of an answer that is not finished yet.
-STREAM_INTERVAL = 50
 
+@dataclass
+class Counts:
+    """What the engine has worked off: tokens of prompts, those of them found in its cache, tokens of answers."""
 
-def cache_tokens(model: Model, sampling: Sampling, batch: int, longest: int) -> int:
-    """Tokens whose keys and values have to be in memory at once: those of a whole batch, if they fit."""
-    one = longest + sampling.max_new_tokens
-    fit = CACHE_BYTES // model.cache_bytes_per_token
-    # SGLang keeps one token of slack a request; one answer has to fit in any case.
-    return max(min(batch * (one + 1), fit), one + 1)
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    tokens: int = 0
+
+    def __sub__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, name) - getattr(other, name) for name in vars(self)))
 
 
 class Engine:
@@ -48,24 +51,25 @@ class Engine:
 
     Parameters
     ----------
-    model, sampling
-        What answers, and how.
-    device
-        cpu or cuda; `prepare_process` was called with it.
-    batch
-        Samples answered at a time.
-    longest
-        Tokens of the longest prompt.
+    model
+        What answers.
+    hardware
+        Where; `prepare_process` was called with it.
+    load
+        How much it has to bear.
     timeout_s
         Seconds without a sign of life (start-up, tokens received) after which everything is
-        killed and the program ends with exit code 1.
+        killed and the program ends with exit code 1. However long an answer is, its tokens are signs of life.
+
+    Attributes
+    ----------
+    counts
+        What was worked off; of unfinished answers the tokens that are known of.
     """
 
-    def __init__(
-        self, model: Model, sampling: Sampling, device: str, batch: int, longest: int, timeout_s: float
-    ) -> None:
-        self.model, self.sampling, self.device = model, sampling, device
-        self.batch, self.longest = batch, longest
+    def __init__(self, model: Model, hardware: Hardware, load: Load, timeout_s: float) -> None:
+        self.model, self.hardware, self.load = model, hardware, load
+        self.counts = Counts()
         self._engine: Any = None
         self._children: list[Any] = []
         self._folder = ""
@@ -96,51 +100,86 @@ class Engine:
         self._watchdog.stop()
         self._stop()
 
-    def answer(self, prompts: Sequence[list[int]], numbers: Sequence[int], take: Callable[[int, Answer], None]) -> None:
+    def answer(
+        self,
+        questions: Sequence[Question],
+        sampling: Sampling,
+        take: Callable[[Question, Answer], None],
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
         """Answer a batch.
 
         Parameters
         ----------
-        prompts
-            Token ids of each prompt.
-        numbers
-            Running number of each sample, which its seed is made of.
+        questions
+            What is asked; the running number of each is what its seed is made of.
+        sampling
+            How answers are drawn.
         take
-            Called with each answer as soon as it is finished, and its place in `prompts`: not in their order.
+            Called with each answer as soon as it is finished: not in the order of the questions.
+        alive
+            Called whenever tokens came.
 
         Raises
         ------
         InputError
             If the engine refuses a prompt, or the model's probabilities are not numbers.
         """
-        self._engine.loop.run_until_complete(self._receive(prompts, numbers, take))
+        self._engine.loop.run_until_complete(self._receive_all(questions, sampling, take, alive))
         self._watchdog.beat()
 
-    async def _receive(
-        self, prompts: Sequence[list[int]], numbers: Sequence[int], take: Callable[[int, Answer], None]
+    async def _receive_all(
+        self,
+        questions: Sequence[Question],
+        sampling: Sampling,
+        take: Callable[[Question, Answer], None],
+        alive: Callable[[], None],
     ) -> None:
-        # One message for the whole batch: what is computed together does not depend on when a message arrives.
-        outputs: AsyncIterator[dict[str, Any]] = await self._engine.async_generate(
-            input_ids=[list(prompt) for prompt in prompts],
-            sampling_params=[self._settings(number) for number in numbers],
-            return_logprob=True,
-            stream=True,
-        )
-        async for output in outputs:
-            # Each holds all tokens so far; those of an unfinished answer are only a sign of life.
-            if output["meta_info"]["finish_reason"] is not None:
-                take(output["index"], self._answer(output))
+        known = [0] * len(questions)  # tokens of each answer so far
 
-    def _settings(self, number: int) -> dict[str, Any]:
+        async def receive(place: int | None, asked: dict[str, Any]) -> None:
+            outputs: AsyncIterator[dict[str, Any]] = await self._engine.async_generate(
+                **asked, return_logprob=True, stream=True
+            )
+            async for output in outputs:
+                at = output["index"] if place is None else place
+                # Each holds all tokens so far; those of an unfinished answer are only a sign of life.
+                self.counts.tokens += len(output["output_ids"]) - known[at]
+                known[at] = len(output["output_ids"])
+                if output["meta_info"]["finish_reason"] is not None:
+                    answer = self._answer(output)
+                    self.counts.prompt_tokens += output["meta_info"]["prompt_tokens"]
+                    self.counts.cached_tokens += output["meta_info"]["cached_tokens"]
+                    take(questions[at], answer)
+                alive()
+
+        prompts = [list(question.prompt_ids) for question in questions]
+        settings = [self._settings(sampling, question.number) for question in questions]
+        if self.hardware.data == 1:
+            # One message for the whole batch: what is computed together does not depend on when a message arrives.
+            await receive(None, {"input_ids": prompts, "sampling_params": settings})
+            return
+        # Such a message SGLang 0.5.6 would hand to every copy of the model: all would answer all of it, and their
+        # tokens would be mixed. Dealt out one by one, which copy answers is fixed by the place in the batch.
+        copies = self.hardware.data
+        each = [
+            {"input_ids": prompt, "sampling_params": how, "data_parallel_rank": at % copies}
+            for at, (prompt, how) in enumerate(zip(prompts, settings, strict=True))
+        ]
+        await asyncio.gather(*(receive(at, asked) for at, asked in enumerate(each)))
+
+    def _settings(self, sampling: Sampling, number: int) -> dict[str, Any]:
         settings: dict[str, Any] = {
-            "temperature": self.sampling.temperature,
-            "max_new_tokens": self.sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "max_new_tokens": sampling.max_new_tokens,
             "stop_token_ids": sorted(self.model.stop_ids),
         }
-        if not self.sampling.greedy:
-            settings["top_p"] = 1.0 if self.sampling.top_p is None else self.sampling.top_p
-            settings["top_k"] = -1 if self.sampling.top_k is None else self.sampling.top_k
-            settings["sampling_seed"] = self.sampling.seed_of(number)
+        if sampling.regex:
+            settings["regex"] = sampling.regex
+        if not sampling.greedy:
+            settings["top_p"] = 1.0 if sampling.top_p is None else sampling.top_p
+            settings["top_k"] = -1 if sampling.top_k is None else sampling.top_k
+            settings["sampling_seed"] = sampling.seed_of(number)
         return settings
 
     def _answer(self, output: dict[str, Any]) -> Answer:
@@ -159,23 +198,33 @@ class Engine:
         # nor at the end, and without it children that are forked keep sharing its memory.
         gc.disable()
         import sglang.srt.entrypoints.engine as sglang_engine
-        from sglang.srt.server_args import (
-            DETERMINISTIC_ATTENTION_BACKEND_CHOICES,
-            add_deterministic_attention_backend_choices,
-        )
+        from sglang.srt import server_args
 
-        if "torch_native" not in DETERMINISTIC_ATTENTION_BACKEND_CHOICES:
-            add_deterministic_attention_backend_choices(["torch_native"])
+        for backends, add in (
+            (server_args.DETERMINISTIC_ATTENTION_BACKEND_CHOICES, "add_deterministic_attention_backend_choices"),
+            (
+                server_args.RADIX_SUPPORTED_DETERMINISTIC_ATTENTION_BACKEND,
+                "add_radix_supported_deterministic_attention_backend_choices",
+            ),
+        ):
+            if "torch_native" not in backends:
+                getattr(server_args, add)(["torch_native"])
         # SGLang starts its processes through these names.
-        for name in ("run_scheduler_process", "run_detokenizer_process"):
+        starters: dict[str, functools.partial[None]] = {
+            "run_scheduler_process": functools.partial(child, os.getpid()),
+            "run_detokenizer_process": functools.partial(child, os.getpid()),
+            "run_data_parallel_controller_process": functools.partial(controller, os.getpid(), self.hardware.device),
+        }
+        for name, starter in starters.items():
             if not isinstance(getattr(sglang_engine, name), functools.partial):
-                setattr(sglang_engine, name, functools.partial(child, os.getpid(), getattr(sglang_engine, name)))
-        if self.device == "cpu":
+                setattr(sglang_engine, name, functools.partial(starter, getattr(sglang_engine, name)))
+        if self.hardware.device == "cpu":
             sglang_engine.mp = Fork()
         gc.freeze()
         gc.enable()
         on_term = signal.getsignal(signal.SIGTERM)
-        self._engine = sglang_engine.Engine(**self._engine_settings())
+        settings = engine_settings(self.model, self.hardware, self.load, self._timeout_s)
+        self._engine = sglang_engine.Engine(**settings)
         self._children = multiprocessing.active_children()
         self._engine.loop.run_until_complete(self._listen())
         # On SIGTERM SGLang would drain its queue and then kill this process; the program's own handler stays.
@@ -186,36 +235,6 @@ class Engine:
     async def _listen(self) -> None:
         """Let SGLang begin to receive, which installs its signal handlers; else the first prompt would."""
         self._engine.tokenizer_manager.auto_create_handle_loop()
-
-    def _engine_settings(self) -> dict[str, Any]:
-        settings: dict[str, Any] = {
-            "model_path": str(self.model.folder),
-            "device": self.device,
-            "context_length": self.model.context,
-            # Token ids in, token ids out.
-            "skip_tokenizer_init": True,
-            "grammar_backend": "none",
-            "max_running_requests": self.batch,
-            # What was asked before must not change how a prompt is computed.
-            "disable_radix_cache": True,
-            "enable_deterministic_inference": self.device == "cuda" or not self.sampling.greedy,
-            "stream_interval": STREAM_INTERVAL,
-            # The system picks a free port: two engines never want the same one.
-            "nccl_port": 0,
-            "random_seed": 0,
-            "log_level": "error",
-            # SGLang's own watchdog has the last word only.
-            "watchdog_timeout": self._timeout_s + 60,
-        }
-        if self.device == "cpu":
-            settings |= {
-                "dtype": "float32",
-                "attention_backend": "torch_native",
-                "disable_cuda_graph": True,
-                "disable_overlap_schedule": True,
-                "max_total_tokens": cache_tokens(self.model, self.sampling, self.batch, self.longest),
-            }
-        return settings
 
     def _sign_of_life(self) -> tuple[object, str | None]:
         """Something that changes as tokens arrive, and the process that died, if one did."""

@@ -33,9 +33,30 @@ class Model:
     name: str
     vocabulary: int
     context: int
+    heads: int
+    key_value_heads: int
+    ffn: int
     # Two vectors (key, value) a layer and key-value head, in float32.
     cache_bytes_per_token: int
     stop_ids: frozenset[int]
+
+    def check_split(self, tensor: int) -> None:
+        """Refuse a number of processes that the model's heads and layers cannot be dealt out to.
+
+        Raises
+        ------
+        InputError
+            Names the number and what it does not divide.
+        """
+        for name, value in (("attention heads", self.heads), ("intermediate size", self.ffn)):
+            if value % tensor:
+                raise InputError(f"--tensor {tensor}: {self.folder} has {value} {name}. Give a divisor of that.")
+        # Key-value heads are dealt out, or repeated where there are more processes.
+        if max(tensor, self.key_value_heads) % min(tensor, self.key_value_heads):
+            raise InputError(
+                f"--tensor {tensor}: {self.folder} has {self.key_value_heads} key-value heads. Give a divisor or a "
+                "multiple of that."
+            )
 
     def stopping_at(self, tokenizer: PreTrainedTokenizerBase) -> Model:
         """The same model; the tokenizer's end-of-turn token ends an answer too, as in SGLang's server."""
@@ -72,6 +93,9 @@ def read_model(folder: Path) -> Model:
         name=_name(folder),
         vocabulary=config["vocab_size"],
         context=config["max_position_embeddings"],
+        heads=config["num_attention_heads"],
+        key_value_heads=config["num_key_value_heads"],
+        ffn=config["intermediate_size"],
         cache_bytes_per_token=2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * head_size(config),
         stop_ids=_stop_ids(folder, config),
     )

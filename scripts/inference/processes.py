@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import os
 import signal
 import sys
 import tempfile
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from multiprocessing.context import ForkContext
@@ -15,13 +19,14 @@ from typing import Any
 
 from common.errors import InputError
 from inference.sampling import seeded_multinomial
+from inference.settings import Hardware
 
 STUBS = Path(__file__).parent / "cpu_stubs"
 # Longest path of a Unix socket, less SGLang's own file names.
 SOCKET_FOLDER = 80
 
 
-def environment(device: str, threads: int) -> dict[str, str]:
+def environment(device: str, threads: int, tensor: int = 1) -> dict[str, str]:
     """Environment variables that the engine's processes need, set before torch is imported."""
     shared = {
         "HF_HUB_OFFLINE": "1",
@@ -37,31 +42,47 @@ def environment(device: str, threads: int) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "",
         # Otherwise the first batch compiles two small functions: half a minute, and a C++ compiler.
         "TORCHDYNAMO_DISABLE": "1",
+        # A core for each process that shares the model; without it SGLang wants a NUMA node for each.
+        "SGLANG_CPU_OMP_THREADS_BIND": "|".join(map(str, range(tensor))) if tensor > 1 else "all",
     }
 
 
-def prepare_process(device: str, threads: int) -> None:
-    """Make this process, and those it starts, ready to import SGLang on `device`.
+def prepare_process(hardware: Hardware, threads: int) -> None:
+    """Make this process, and those it starts, ready to import SGLang on a device.
 
     Raises
     ------
     InputError
-        If `device` is cuda and torch sees no GPU.
+        If the device is cuda and torch sees too few GPUs, or if it is cpu and torch sees one all the same.
     """
-    os.environ.update(environment(device, threads))
+    os.environ.update(environment(hardware.device, threads, hardware.tensor))
     warnings.simplefilter("ignore")
     logging.getLogger("sglang").setLevel(logging.ERROR)
-    if device == "cpu":
+    import torch
+
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if hardware.device == "cpu":
+        if seen:
+            raise InputError(
+                "device is cpu, but torch sees a GPU although CUDA_VISIBLE_DEVICES hides all: something used CUDA "
+                "before. Start it as a program of its own."
+            )
         # First on the path: on a workstation with a GPU the real ones would look for it.
         sys.path.insert(0, str(STUBS))
         return
-    import torch
-
-    if not torch.cuda.is_available():
+    if stand_ins_on_path():
+        raise InputError(f"device is cuda, but {STUBS} is on Python's path. Take it out of PYTHONPATH.")
+    if seen < hardware.gpus:
         raise InputError(
-            "device is cuda, but torch sees no GPU here. Set device to cpu, or run where there is a GPU "
-            f"and a CUDA build of torch (this is torch {torch.__version__})."
+            f"device is cuda, but torch sees {seen or 'no'} GPU{'s' * (seen > 1)} here, {hardware.gpus} "
+            f"{'is' if hardware.gpus == 1 else 'are'} needed. Set device to cpu, or run where there are as many "
+            f"(infer.tensor x infer.data) and a CUDA build of torch (this is torch {torch.__version__})."
         )
+
+
+def stand_ins_on_path() -> bool:
+    """Whether Python would find the stand-ins for CPUs, whatever put them on its path."""
+    return any(Path(entry or ".").resolve() == STUBS.resolve() for entry in sys.path)
 
 
 class Fork(ForkContext):
@@ -91,6 +112,34 @@ def child(parent: int, target: Callable[..., None], *args: Any) -> None:
     sampler.multinomial_with_seed = seeded_multinomial
     weight_utils.tqdm = _no_bar
     target(*args)
+
+
+def controller(parent: int, device: str, target: Callable[..., None], *args: Any) -> None:
+    """Run SGLang's process that deals samples out to copies of the model, each with processes of its own.
+
+    These are its children, not this program's: they are prepared here, and their death is seen here. SGLang itself
+    would wait for ever for one that is killed.
+    """
+    from sglang.srt.managers import data_parallel_controller as module
+
+    own = os.getpid()
+    module.run_scheduler_process = functools.partial(child, own, module.run_scheduler_process)
+    if device == "cpu":
+        module.mp = Fork()
+    threading.Thread(target=_end_with_any_child, daemon=True).start()
+    child(parent, target, *args)
+
+
+def _end_with_any_child(every: float = 0.5) -> None:
+    """End this process when one of its children has ended; nobody else asks how they are."""
+    import psutil
+
+    while True:
+        time.sleep(every)
+        for process in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    os._exit(1)
 
 
 def _no_bar(items: Iterable[Any], *_: Any, **__: Any) -> Iterable[Any]:

@@ -28,6 +28,8 @@ class Sampling:
     top_p: float | None = None
     top_k: int | None = None
     seed: int | None = None
+    # What an answer has to match, and nothing else can be drawn.
+    regex: str | None = None
 
     @property
     def greedy(self) -> bool:
@@ -59,19 +61,21 @@ class Sampling:
         """Seed of the sample with this running number; greedy needs none.
 
         The first 31 bits of the SHA-256 of both numbers: with a plain sum, two runs with neighbouring seeds
-        would draw with the same noise, one sample later.
+        would draw with the same noise, one sample later. What is constrained draws with a noise of its own.
         """
         if self.greedy or self.seed is None:
             return None
-        mixed = hashlib.sha256(f"{self.seed} {number}".encode()).digest()
+        purpose = f" {self.regex}" if self.regex else ""
+        mixed = hashlib.sha256(f"{self.seed} {number}{purpose}".encode()).digest()
         return int.from_bytes(mixed[:4]) >> (32 - SEED_BITS)
 
     def meaning(self) -> dict[str, Any]:
         """The settings that determine the answers: greedily, a seed or a top-p changes nothing."""
+        shared = {"max_new_tokens": self.max_new_tokens} | ({"regex": self.regex} if self.regex else {})
         if self.greedy:
-            return {"max_new_tokens": self.max_new_tokens, "temperature": 0.0}
+            return {**shared, "temperature": 0.0}
         return {
-            "max_new_tokens": self.max_new_tokens,
+            **shared,
             "temperature": self.temperature,
             "top_p": 1.0 if self.top_p is None else self.top_p,
             "top_k": self.top_k,
@@ -101,13 +105,14 @@ def seeded_multinomial(weights: torch.Tensor, seed: torch.Tensor, positions: tor
     """
     import torch
 
-    columns = torch.arange(weights.shape[1], device=weights.device)
+    # What no row can draw needs no noise: of a vocabulary of 150,000, 20 columns are left by top-k 20.
+    columns = weights.any(dim=0).nonzero()[:, 0]
     drawn = []
     for rows in range(0, weights.shape[0], ROWS):
         part = slice(rows, rows + ROWS)
         noise = gumbel(seed[part], positions[part], columns)
-        drawn.append((torch.log(weights[part].double()) + noise).argmax(dim=1, keepdim=True))
-    return torch.cat(drawn)
+        drawn.append((torch.log(weights[part][:, columns].double()) + noise).argmax(dim=1, keepdim=True))
+    return columns[torch.cat(drawn)]
 
 
 def gumbel(seed: torch.Tensor, positions: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:

@@ -44,7 +44,7 @@ STRATEGY: Kinds = {
     "label": str,
     **dict.fromkeys(("final_capital", "total_return", "max_drawdown"), NUMBER),
     **dict.fromkeys(("share_long", "share_short", "share_flat"), NUMBER),
-    **dict.fromkeys(("trades", "truncated", "unparsable"), int),
+    **dict.fromkeys(("trades", "finished", "truncated", "unparsable"), int),
     "hit_rate": MAYBE,
 }
 

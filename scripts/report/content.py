@@ -11,6 +11,11 @@ from report.theme import day, dollars, percent, share, times
 ALL_RETURNS = "strategies.*.final_capital, strategies.*.total_return"
 
 
+def count_fields(strategy: str) -> list[str]:
+    """Where the counts of a strategy's answers stand."""
+    return [*(f"{strategy}.{name}" for name in ("finished", "truncated", "unparsable")), "market.hours"]
+
+
 class Content(Methodology):
     """The statements of slides 1 to 6."""
 
@@ -44,7 +49,7 @@ class Content(Methodology):
                 self.said(percent(row["total_return"]), f"{at}.total_return"),
                 self.said(dollars(row["final_capital"]), f"{at}.final_capital"),
                 self.said(percent(row["max_drawdown"], 1), f"{at}.max_drawdown"),
-                self.said(invalid, *([f"{at}.truncated", f"{at}.unparsable", "market.hours"] if model else [])),
+                self.said(invalid, *(count_fields(at) if model else [])),
                 self.characteristic(row, at),
             ]
             rows.append((row["key"], cells))
@@ -82,7 +87,7 @@ class Content(Methodology):
         """What to keep in mind beside the result."""
         hours = self.results["market"]["hours"]
         invalid = wording.invalid_answers(self.results, hours)
-        fields = ("strategies.*.truncated", "strategies.*.unparsable", "market.hours", "parameters.invalid")
+        fields = (*count_fields("strategies.*"), "parameters.invalid")
         chance = [] if tested.passed_chance(self.evidence) else self.verdict("chance")
         only = self.evidence["tests"]["sharpe"]["settings"]["trials"]["used"] == 1
         trials = [] if only else self.verdict("trials")

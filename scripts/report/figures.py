@@ -31,6 +31,7 @@ from report.theme import (
     times,
 )
 from trading.accounting import Floats
+from trading.answers import DECIDED
 from trading.metrics import drawdown
 from trading.tables import Curves
 
@@ -96,7 +97,7 @@ def decisions_figure(
     Parameters
     ----------
     decisions, statuses
-        BUY, SELL or HOLD and ok, truncated or unparsable, one for each bar but the last.
+        BUY, SELL or HOLD and one of `trading.answers.STATUSES`, one for each bar but the last.
     """
     row = next(row for row in metrics["strategies"] if row["key"] == "trained")
     label = clipped(row["label"], 2 * LONGEST_LABEL, tail=7)
@@ -110,8 +111,9 @@ def decisions_figure(
 
     draw_price(price, curves, width=1.3)
     price.tick_params(labelbottom=False)
+    decided = [status in DECIDED for status in statuses]
     colours = np.array(
-        [to_rgb(DECISION[word] if status == "ok" else INK) for word, status in zip(decisions, statuses, strict=True)]
+        [to_rgb(DECISION[word] if valid else INK) for word, valid in zip(decisions, decided, strict=True)]
     )
     edges = date2num(curves.times)
     strip.pcolormesh(edges, [0, 1], colours[np.newaxis], rasterized=True)
@@ -123,7 +125,7 @@ def decisions_figure(
     legend = [
         Patch(color=DECISION["BUY"], label=f"Buy {share(list(decisions).count('BUY') / len(decisions))}"),
         Patch(color=DECISION["SELL"], label=f"Sell {share(list(decisions).count('SELL') / len(decisions))}"),
-        Patch(color=INK, label=f"invalid {len(statuses) - list(statuses).count('ok'):,} of {len(statuses):,}"),
+        Patch(color=INK, label=f"invalid {decided.count(False):,} of {len(decided):,}"),
     ]
     figure.legend(handles=legend, loc="upper right", bbox_to_anchor=(0.99, 0.985), ncols=3, handlelength=1.2)
     return figure

@@ -116,11 +116,13 @@ def invalid_answers(metrics: Metrics, samples: int) -> str:
 
 
 def invalid_count(row: Strategy, samples: int, detailed: bool = True) -> str:
-    """3 of 1,706, and in detail (2 truncated, 1 unparsable)."""
-    truncated, unparsable = row["truncated"], row["unparsable"]
+    """3 of 1,706, and in detail (2 truncated, 1 unparsable); beside it what a second pass finished."""
+    truncated, unparsable, finished = row["truncated"], row["unparsable"], row["finished"]
     text = f"{truncated + unparsable:,} of {samples:,}"
     if detailed and truncated + unparsable:
         text += f" ({truncated:,} truncated, {unparsable:,} unparsable)"
+    if finished:
+        text += f", {finished:,} more cut and finished in a second pass" if detailed else f", {finished:,} finished"
     return text
 
 

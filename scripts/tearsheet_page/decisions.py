@@ -14,6 +14,7 @@ from common.files import read_jsonl
 from report.theme import number, percent
 from tearsheet_page.markup import Markup, element, join, printable
 from tearsheet_page.parts import NOT_DEFINED, paragraph, signed_dollars
+from trading.answers import STATUSES
 from trading.decisions import Decisions
 from trading.tables import Curves
 
@@ -101,7 +102,8 @@ def read_words(path: Path) -> list[str]:
     for line, row in enumerate(read_jsonl(path), start=1):
         if not isinstance(row.get("text"), str):
             raise InputError(f'{path}, line {line}: no text under "text". Run infer again.')
-        found.append(row["text"])
+        second = row.get("finish")
+        found.append(f"{row['text']}\n[cut here; second pass:]{second['text']}" if second else row["text"])
     return found
 
 
@@ -193,7 +195,7 @@ def _notes(words: Sequence[str], limit: int) -> Iterator[Markup]:
 def _filter() -> Markup:
     controls = (
         _choice("decision", "Decision", [("", "all"), *((word, word) for word in ("BUY", "SELL", "HOLD"))]),
-        _choice("status", "Status", [("", "all"), *((word, word) for word in ("ok", "truncated", "unparsable"))]),
+        _choice("status", "Status", [("", "all"), *((word, word) for word in STATUSES)]),
         _choice("gain", "Result", [("", "all"), ("gain", "gain"), ("loss", "loss"), ("none", "neither")]),
         element("label", "Text, time or id", element("input", type="search", name="text", autocomplete="off")),
         _choice("sort", "Order", SORTS),

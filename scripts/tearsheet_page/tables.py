@@ -51,6 +51,7 @@ METRICS: dict[str, tuple[str, Show]] = {
     "share_short": ("Hours short", share),
     "share_flat": ("Hours flat", share),
     "costs": ("Costs paid", dollars),
+    "finished": ("Answers cut and finished in a second pass", decimals(0)),
     "truncated": ("Answers truncated", decimals(0)),
     "unparsable": ("Answers unparsable", decimals(0)),
 }

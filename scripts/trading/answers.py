@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 
 BUY, SELL, HOLD = "BUY", "SELL", "HOLD"
-OK, TRUNCATED, UNPARSABLE = "ok", "truncated", "unparsable"
+OK, FINISHED, TRUNCATED, UNPARSABLE = "ok", "finished", "truncated", "unparsable"
+# finished: cut by the token limit, then closed and answered in a second pass.
+STATUSES = (OK, FINISHED, TRUNCATED, UNPARSABLE)
+DECIDED = (OK, FINISHED)
 
 # The answer closes the text; what a model says between its thinking and its answer is its own affair.
 _ANSWER = re.compile(r"<answer>\s*(buy|sell)\s*</answer>\s*\Z", re.IGNORECASE)

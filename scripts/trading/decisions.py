@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from common.errors import InputError
 from common.files import read_jsonl
+from trading.answers import DECIDED, STATUSES
 
 DIRECTION = {"BUY": 1, "SELL": -1, "HOLD": 0}
-STATUSES = ("ok", "truncated", "unparsable")
 AGAIN = "Run infer again."
 
 _IDENTIFIER = re.compile(r"([a-z]+)-(\d{6,})")
@@ -42,12 +42,12 @@ class Decisions:
     @property
     def invalid(self) -> int:
         """How many answers gave no decision: cut by the token limit, or without a valid answer."""
-        return len(self) - self.count("ok")
+        return len(self) - sum(self.count(status) for status in DECIDED)
 
     def directions(self, invalid: str) -> NDArray[np.float64]:
         """1 long, -1 short, 0 flat, shape (samples,); an answer without a decision trades as `invalid`."""
         words = (
-            word if status == "ok" else invalid for word, status in zip(self.decisions, self.statuses, strict=True)
+            word if status in DECIDED else invalid for word, status in zip(self.decisions, self.statuses, strict=True)
         )
         return np.array([DIRECTION[word] for word in words], dtype=np.float64)
 
@@ -101,7 +101,7 @@ def _check_row(row: dict[str, Any]) -> str:
         raise ValueError(f'decision "{decision}" is none of {", ".join(DIRECTION)}')
     if status not in STATUSES:
         raise ValueError(f'status "{status}" is none of {", ".join(STATUSES)}')
-    if (status == "ok") != (decision != "HOLD"):
+    if (status in DECIDED) != (decision != "HOLD"):
         raise ValueError(f"decision {decision} does not go with status {status}")
     return row["id"]
 

@@ -217,6 +217,7 @@ def write_decisions(
             "samples": len(rows),
             "buy": words.count("BUY"),
             "sell": words.count("SELL"),
+            "finished": int((status == "finished").sum()),
             "truncated": int((status == "truncated").sum()),
             "unparsable": int((status == "unparsable").sum()),
             "mean_tokens": 9.1,

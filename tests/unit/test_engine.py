@@ -15,19 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InputError
-from inference.engine import cache_tokens
 from inference.model import Model
 from inference.processes import STUBS, environment, prepare_process, socket_folder
-from inference.sampling import Sampling
+from inference.settings import Hardware, cache_tokens
 
-GREEDY = Sampling(max_new_tokens=8, temperature=0.0)
+CPU, CUDA = Hardware("cpu"), Hardware("cuda")
 
 
 @given(batch=st.integers(1, 512), longest=st.integers(1, 200), per_token=st.integers(64, 2**22))
 def test_the_cache_holds_one_answer_at_least_and_stays_modest(batch: int, longest: int, per_token: int) -> None:
-    model = Model(Path(), "m", 304, 256, per_token, frozenset())
-    tokens = cache_tokens(model, GREEDY, batch, longest)
-    one = longest + 8 + 1
+    model = Model(Path(), "m", 304, 256, 4, 2, 128, per_token, frozenset())
+    tokens = cache_tokens(model, batch, longest)
+    one = longest + 1
     assert one <= tokens <= batch * one
     assert tokens == one or tokens * per_token <= 2**30
 
@@ -53,20 +52,20 @@ def _untouched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_untouched")
-def test_the_stand_ins_are_on_the_path_for_the_cpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    prepare_process("cuda", 1)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_without_a_gpu_is_refused() -> None:
+    with pytest.raises(InputError, match="torch sees no GPU here, 1 is needed"):
+        prepare_process(CUDA, 1)
     assert str(STUBS) not in sys.path
-    prepare_process("cpu", 1)
-    assert sys.path[0] == str(STUBS)
 
 
 @pytest.mark.usefixtures("_untouched")
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_cuda_without_a_gpu_is_refused() -> None:
-    with pytest.raises(InputError, match="torch sees no GPU here"):
-        prepare_process("cuda", 1)
-    assert str(STUBS) not in sys.path
+def test_too_few_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    prepare_process(Hardware("cuda", tensor=2, data=2), 1)
+    with pytest.raises(InputError, match="torch sees 4 GPUs here, 6 are needed"):
+        prepare_process(Hardware("cuda", tensor=2, data=3), 1)
 
 
 @pytest.fixture

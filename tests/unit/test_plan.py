@@ -48,7 +48,11 @@ Reasons:
         simulate, train
 This was a dry-run (flag -n). The order of jobs does not reflect the order of execution.
 """
-CPU = {"device": "cpu", "train": {"iterations": 100, "tensor": 2, "data": 2, "keep": 2}, "infer": {}}
+CPU = {
+    "device": "cpu",
+    "train": {"iterations": 100, "tensor": 2, "data": 2, "keep": 2},
+    "infer": {"tensor": 1, "data": 8},
+}
 CUDA = CPU | {"device": "cuda"}
 
 
@@ -76,6 +80,11 @@ def test_a_training_takes_its_iterations_at_the_last_pace_on_all_its_gpus() -> N
     assert rows[0].seconds == pytest.approx(3600)
     assert rows[0].gpu_hours == pytest.approx(4)
     assert estimate({"train": 1}, {}, CPU, {}, [{"seconds": 36.0}])[0].gpu_hours == 0
+
+
+def test_inference_takes_the_gpus_of_all_copies_of_the_model() -> None:
+    benchmarks = {"infer-base": "s\n3600\n", "probe": "s\n1800\n"}
+    assert [row.gpu_hours for row in estimate({"infer": 1, "probe": 1}, {}, CUDA, benchmarks, [])] == [8.0, 4.0]
 
 
 def test_what_never_ran_is_said_to_be_unknown() -> None:

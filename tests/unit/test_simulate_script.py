@@ -12,7 +12,7 @@ from report_inputs import Run, edit_json, edit_lines, make_run, run_program
 
 import simulate
 from common.errors import InputError
-from common.files import sha256
+from common.files import read_jsonl, sha256
 
 OUTPUTS = ("equity.csv", "trades.csv", "metrics.json")
 
@@ -84,6 +84,26 @@ def test_invalid_answers_are_counted_and_trade_as_configured(run: Run, capsys: p
     run_program(simulate.main, run.simulate, "--invalid", "BUY")
     rows = {row["key"]: row for row in metrics(run)["strategies"]}
     assert rows["trained"]["share_flat"] == 0
+
+
+def finish_one(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first truncated answer finished by a second pass, with Buy."""
+    first = next(number for number, row in enumerate(rows) if row["status"] == "truncated")
+    return [row | {"decision": "BUY", "status": "finished"} if n == first else row for n, row in enumerate(rows)]
+
+
+def test_finished_answers_trade_and_are_counted_apart(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    edit_lines(run.folder / "infer/trained/decisions.jsonl", finish_one)
+    assert "says buy" in refused(run)  # the summary was counted before
+    buys = sum(row["decision"] == "BUY" for row in read_jsonl(run.folder / "infer/trained/decisions.jsonl"))
+    edit_json(run.folder / "infer/trained/summary.json", buy=buys, truncated=1)
+    assert "says finished 0, but" in refused(run)
+    edit_json(run.folder / "infer/trained/summary.json", finished=1)
+    run_program(simulate.main, run.simulate)
+    rows = {row["key"]: row for row in metrics(run)["strategies"]}
+    assert [rows["trained"][name] for name in ("finished", "truncated", "unparsable")] == [1, 1, 1]
+    assert rows["trained"]["share_flat"] == pytest.approx(2 / 60)
+    assert "1 of 60 answers were cut, and finished in a second pass" in capsys.readouterr().err
 
 
 def test_too_many_invalid_answers_of_either_model_stop_the_run(run: Run) -> None:

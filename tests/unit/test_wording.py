@@ -21,7 +21,7 @@ def metrics(trained: float, buy: float = -0.4756, sell: float = 0.4963, **change
     labels = {"trained": "M (GRPO)", "base": "M (base)", "always_buy": "Always Buy", "always_sell": "Always Sell"}
     returns = {"trained": trained, "base": -0.1, "always_buy": buy, "always_sell": sell}
     common = {"max_drawdown": -0.2, "trades": 10, "share_long": 0.4, "share_short": 0.6, "share_flat": 0.0}
-    common |= {"hit_rate": 0.51, "truncated": 0, "unparsable": 0}
+    common |= {"hit_rate": 0.51, "finished": 0, "truncated": 0, "unparsable": 0}
     rows = [
         {"key": k, "label": labels[k], "final_capital": 1e5 * (1 + r), "total_return": r, **common}
         for k, r in returns.items()

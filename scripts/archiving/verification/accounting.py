@@ -12,11 +12,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from archiving.verification.books import DECIDED, Book, answered, keep_books, outcome, sides
+from archiving.verification.books import Book, answered_twice, keep_books, outcome, sides
 from archiving.verification.container import ArchiveError, Files, content
 from archiving.verification.ledger import RESULTS, WITHHELD
 from archiving.verification.performance import of_trades, performance, trades_of
 
+STATUSES = ("finished", "truncated", "unparsable")  # that are counted
 # Two ways to add up the same thousands of hours differ by rounding only.
 RELATIVE, ABSOLUTE = 1e-9, 1e-6
 STRATEGIES = ("trained", "base")  # the models that trade; the decisions of others only take part in the tests
@@ -139,7 +140,7 @@ def _metrics_problems(
     closed = [t for t, value in enumerate(book.equity) if value <= 0 or t == book.liquidated]
     expected["liquidated"] = times[closed[0]] if closed else None
     if answers is not None:
-        expected |= {s: sum(answer["status"] == s for answer in answers) for s in ("truncated", "unparsable")}
+        expected |= {s: sum(answer["status"] == s for answer in answers) for s in STATUSES}
     return [
         f"{place}/metrics.json: strategies.{row['key']}.{name} is {row.get(name, 'missing')}, the decisions and prices "
         f"give {value}"
@@ -168,9 +169,8 @@ def _answer_problems(model: str, rows: Rows) -> list[str]:
     name = f"{RESULTS}infer/{model}/decisions.jsonl"
     problems = []
     for number, row in enumerate(rows, start=1):
-        expected = answered(row["text"], row["finish_reason"] == "length")
-        status = "ok" if row["status"] in DECIDED else row["status"]
-        if (row["decision"], status) != expected:
+        expected = answered_twice(row)
+        if (row["decision"], row["status"]) != expected:
             problems.append(
                 f"{name}, line {number}: says {row['decision']} ({row['status']}), "
                 f"its raw answer {expected[0]} ({expected[1]})"

@@ -17,6 +17,7 @@ BASIS_POINT = 1e-4
 # finished: cut by the token limit, then closed and answered in a second pass.
 DECIDED = ("ok", "finished")
 SIDE = {"BUY": 1, "SELL": -1, "HOLD": 0}
+DECIDED = ("ok", "finished")
 ANSWER = re.compile(r"<answer>\s*(buy|sell)\s*</answer>\s*\Z", re.IGNORECASE)
 
 
@@ -42,6 +43,17 @@ def answered(text: str, cut: bool) -> tuple[str, str]:
     if match and lower.count("<answer>") == lower.count("</answer>") == 1:
         return match[1].upper(), "ok"
     return "HOLD", "truncated" if cut else "unparsable"
+
+
+def answered_twice(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Decision and status of a row of decisions.jsonl; a second pass counts only where the first was cut."""
+    found = answered(row["text"], row["finish_reason"] == "length")
+    second = row.get("finish")
+    if found[1] == "truncated" and second:
+        word, status = answered(row["text"][: second["kept"]] + second["text"], False)
+        if status == "ok":
+            return word, "finished"
+    return found
 
 
 def sides(rows: Sequence[Mapping[str, Any]], invalid: str, keep: bool) -> list[int]:

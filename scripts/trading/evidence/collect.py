@@ -30,6 +30,7 @@ def collect(
     *,
     declared: int = 1,
     ledger: int = 0,
+    finished: int = 0,
     truncated: int = 0,
     unparsable: int = 0,
     invalid_as: str = "HOLD",
@@ -40,6 +41,8 @@ def collect(
     ----------
     declared, ledger
         Trials that were declared, and those that the ledger knows.
+    finished
+        Answers with a decision of a second pass only.
     truncated, unparsable, invalid_as
         Answers without a decision, and how they trade.
 
@@ -60,7 +63,7 @@ def collect(
         "baselines": comparisons.baselines_record(case),
         "sensitivity": comparisons.sensitivity_record(case, thresholds.break_even_bps),
     }
-    findings = findings_of(case, tests, leads, truncated, unparsable, invalid_as)
+    findings = findings_of(case, tests, leads, truncated, unparsable, invalid_as, finished)
     for key, value in corrected_p_values(findings).items():
         bootstrap["differences"][key]["p_value_corrected"] = value
     for name in ADJUSTED:
@@ -72,7 +75,7 @@ def collect(
 
 
 def findings_of(
-    case: Case, tests: Record, leads: dict[str, float], truncated: int, unparsable: int, invalid_as: str
+    case: Case, tests: Record, leads: dict[str, float], truncated: int, unparsable: int, invalid_as: str, finished: int
 ) -> Findings:
     """What the verdict needs of the tests."""
     null, regression = tests["exposure_matched_null"], tests["regression"]
@@ -104,6 +107,7 @@ def findings_of(
         truncated=truncated,
         unparsable=unparsable,
         invalid_as=invalid_as,
+        finished=finished,
     )
 
 

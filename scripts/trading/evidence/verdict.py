@@ -140,6 +140,7 @@ class Findings:
     truncated: int
     unparsable: int
     invalid_as: str
+    finished: int = 0
 
     @property
     def wiped_out(self) -> bool:

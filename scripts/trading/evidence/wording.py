@@ -152,6 +152,8 @@ def invalid(findings: Findings) -> str:
     if count:
         text += f" ({findings.truncated:,} truncated, {findings.unparsable:,} unparsable) and trade as "
         text += findings.invalid_as
+    if findings.finished:
+        text += f"; {findings.finished:,} more were cut and finished in a second pass"
     return f"{text}."
 
 
