@@ -23,9 +23,12 @@ PACKAGES = ("torch", "megatron-core", "transformers", "tokenizers")
 # Part of the key under which checkpoints lie. Raise it when the meaning of a training changes, so
 # that an old checkpoint is not taken for a new one; an edited comment must not retrain anything.
 TRAINING_VERSION = 1
+# Settings that came later: at these values a training is what it was before, and so is its key.
+SINCE = {"precision": "fp32", "optimizer": "replicated"}
 # Settings that decide how long, how it is watched and what is kept, but not what a checkpoint holds.
 NOT_IN_KEY = frozenset(
-    {"iterations", "save_every", "keep", "validate_every", "show_rollouts_every", "straggler_ratio"} | {"tensorboard"}
+    {"iterations", "save_every", "keep", "validate_every", "show_rollouts_every", "straggler_ratio"}
+    | {"tensorboard", "recompute"}
 )
 
 
@@ -45,6 +48,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tensor", type=int, default=1, help="ranks that share the model")
     parser.add_argument("--data", type=int, default=1, help="copies of the model")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--recompute", action=argparse.BooleanOptionalAction, default=False)
+    parser.add_argument("--optimizer", choices=["replicated", "distributed", "offloaded"], default="replicated")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--iterations", type=int, required=True)
     parser.add_argument("--prompts-per-iteration", type=int, required=True)
@@ -94,11 +100,11 @@ def main() -> None:
 
     from common.journal import Journal
     from grpo import checkpoint, parallel
-    from grpo.learner import Learner, UpdateSettings
+    from grpo.learner import ComputeSettings, Learner, UpdateSettings
     from grpo.loop import Loop
     from grpo.loss import LossSettings
     from grpo.metrics import merged_metrics
-    from grpo.qwen3 import read_shape
+    from grpo.qwen3 import layers_of, read_shape
     from grpo.weights import checksum
 
     torch.set_num_threads(args.threads)
@@ -123,7 +129,8 @@ def main() -> None:
         weight_decay=args.weight_decay,
         tokens_per_micro_batch=args.tokens_per_micro_batch,
     )
-    learner = Learner(shape, args.weights / checkpoint.folder_name(0), ranks, update)
+    compute = ComputeSettings(args.precision, args.recompute, args.optimizer)
+    learner = Learner(shape, args.weights / checkpoint.folder_name(0), ranks, update, compute)
     if ranks.first:
         weights = read_json(args.base / "model.json")["weights"]
         print(
@@ -149,6 +156,7 @@ def main() -> None:
         {
             "engine": args.engine,
             "device": args.device,
+            "layers": layers_of(),
             "device_name": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
             "iteration": args.iterations,
             "name": name,
@@ -177,6 +185,8 @@ def check(args: argparse.Namespace) -> None:
         )
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise InputError("train: tensorboard is on, but not installed. pip install tensorboard, or switch it off.")
+    if args.device == "cpu" and args.optimizer != "replicated":
+        raise InputError(f"train: optimizer {args.optimizer} needs device: cuda. Use replicated on a CPU.")
     if args.group_size < 2:
         raise InputError(f"train: group_size ({args.group_size}) must be at least 2: advantages compare answers.")
 
@@ -213,7 +223,8 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
 
 def determinants(args: argparse.Namespace, weights_sha256: str) -> dict[str, Any]:
     """Everything that decides what a checkpoint of this training holds, except how far it went."""
-    settings = {name: value for name, value in record(args, {})["parameters"].items() if name not in NOT_IN_KEY}
+    given = record(args, {})["parameters"].items()
+    settings = {name: value for name, value in given if name not in NOT_IN_KEY and SINCE.get(name) != value}
     return {
         "version": TRAINING_VERSION,
         "settings": settings,

@@ -53,6 +53,13 @@ def key_of(determinants: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def local_name(name: str) -> str:
+    """A tensor's name in local layers, from either kind of layers."""
+    for fused, norm in _STORED_NORMS.items():
+        name = name.replace(fused, norm)
+    return name
+
+
 def folder_name(iteration: int) -> str:
     """Megatron's folder name: ``iter_0000500``."""
     return f"iter_{iteration:07d}"
@@ -158,9 +165,7 @@ def read_weights(path: Path, meta: bool = False) -> Mapping[str, torch.Tensor]:
     for stored_name, entry in metadata.state_dict_metadata.items():
         if not isinstance(entry, TensorStorageMetadata) or _NOT_WEIGHTS.search(stored_name):
             continue
-        name = stored_name
-        for stored_norm, norm in _STORED_NORMS.items():
-            name = name.replace(stored_norm, norm)
+        name = local_name(stored_name)
         whole = torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
         # Megatron stores equal layers stacked: decoder.layers.<rest> with a leading layer axis.
         rest = name.removeprefix("decoder.layers.")
@@ -200,7 +205,13 @@ def _read_part(
     return target if layer is None else target[0]
 
 
-def write_weights(root: Path, iteration: int, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> Path:
+def write_weights(
+    root: Path,
+    iteration: int,
+    tensors: Mapping[str, torch.Tensor],
+    meta: Mapping[str, torch.Tensor],
+    planner: type[OneByOne] | None = None,
+) -> Path:
     """Write a checkpoint of weights alone, one tensor at a time, in one process without groups.
 
     Parameters
@@ -209,6 +220,8 @@ def write_weights(root: Path, iteration: int, tensors: Mapping[str, torch.Tensor
         By Megatron's names, full; read one by one.
     meta
         The same without values.
+    planner
+        How they are laid out; without one, a layer's tensor is one part.
 
     Raises
     ------
@@ -220,7 +233,7 @@ def write_weights(root: Path, iteration: int, tensors: Mapping[str, torch.Tensor
     partial_folder.mkdir(parents=True)
     with _writable(target, partial_folder), _quiet():
         writer = torch_dcp.FileSystemWriter(str(partial_folder), thread_count=2)
-        torch_dcp.save({}, storage_writer=writer, planner=_OneByOne(tensors, meta), no_dist=True)
+        torch_dcp.save({}, storage_writer=writer, planner=(planner or OneByOne)(tensors, meta), no_dist=True)
         torch.save({"iteration": iteration, "checkpoint_version": 3.0}, partial_folder / COMMON_STATE_FNAME)
         save_config(CheckpointingConfig("torch_dist", 1), str(partial_folder))
     partial_folder.rename(target)
@@ -228,7 +241,7 @@ def write_weights(root: Path, iteration: int, tensors: Mapping[str, torch.Tensor
     return target
 
 
-class _OneByOne(torch_dcp.DefaultSavePlanner):
+class OneByOne(torch_dcp.DefaultSavePlanner):
     """Gives torch's writer each tensor when it is its turn, under the names and in the layout that Megatron stores."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, torch.Tensor]) -> None:
@@ -271,12 +284,16 @@ def prune(root: Path, keep: int, newest: int) -> None:
 def _sharded_state(model: Any, optimizer: Any, loading: bool) -> dict[str, Any]:
     from megatron.core import parallel_state
 
-    metadata = {"dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True)}
+    metadata = {
+        "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
+        # Of the distributed optimiser: state like the weights', whatever ranks wrote it.
+        "distrib_optim_sharding_type": "fully_reshardable",
+    }
     weights = model.sharded_state_dict(metadata=metadata)
     # The local layers' "extra state" belongs to TransformerEngine and is empty here.
     state = {"model": {name: value for name, value in weights.items() if "_extra_state" not in name}}
     if optimizer is not None:
-        state["optimizer"] = optimizer.sharded_state_dict(state["model"], is_loading=loading)
+        state["optimizer"] = optimizer.sharded_state_dict(state["model"], is_loading=loading, metadata=metadata)
     return state
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from megatron.core.distributed import (
 )
 from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 
-from grpo.checkpoint import load_weights
+from grpo.checkpoint import load_weights, local_name
 from grpo.cpu import megatron_on_cpu
 from grpo.loss import LossSettings, token_losses
 from grpo.packing import PackedGroups, pack
@@ -39,6 +40,30 @@ class UpdateSettings:
     tokens_per_micro_batch: int = 16384
 
 
+@dataclass(frozen=True)
+class ComputeSettings:
+    """How the same steps are computed.
+
+    precision
+        Of weights, activations and rollouts: ``fp32``, or ``bf16`` with float32 master weights, gradient sums and
+        optimiser state.
+    recompute
+        Whether the backward pass computes each layer's activations again instead of keeping them.
+    optimizer
+        Where Adam's state lies: ``replicated`` on every data rank, ``distributed`` over them, or ``offloaded``, which
+        is distributed and in the CPU's memory.
+    """
+
+    precision: str = "fp32"
+    recompute: bool = False
+    optimizer: str = "replicated"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return {"fp32": torch.float32, "bf16": torch.bfloat16}[self.precision]
+
+
 class Learner:
     """A Megatron model with its optimiser.
 
@@ -49,15 +74,28 @@ class Learner:
         KL divergence refers to.
     """
 
-    def __init__(self, shape: Qwen3Shape, weights: Path, ranks: Ranks, settings: UpdateSettings) -> None:
+    def __init__(
+        self,
+        shape: Qwen3Shape,
+        weights: Path,
+        ranks: Ranks,
+        settings: UpdateSettings,
+        compute: ComputeSettings | None = None,
+    ) -> None:
         self.shape, self.ranks, self.settings = shape, ranks, settings
-        self.model = build_model(shape, ranks.tensor).to(ranks.device)
+        self.compute = compute or ComputeSettings()
+        dtype = self.compute.dtype
+        self.model = build_model(shape, ranks.tensor, dtype, recompute=self.compute.recompute).to(ranks.device, dtype)
         load_weights(self.model, weights)
-        self.reference = build_model(shape, ranks.tensor).to(ranks.device).requires_grad_(False)
+        self.reference = build_model(shape, ranks.tensor, dtype).to(ranks.device, dtype).requires_grad_(False)
         self.reference.load_state_dict(self.model.state_dict())
+        distributed = self.compute.optimizer != "replicated"
+        offloaded = self.compute.optimizer == "offloaded"
         with megatron_on_cpu():
             self.ddp = DistributedDataParallel(
-                self.model.config, DistributedDataParallelConfig(grad_reduce_in_fp32=True), self.model
+                self.model.config,
+                DistributedDataParallelConfig(grad_reduce_in_fp32=True, use_distributed_optimizer=distributed),
+                self.model,
             )
             self.optimizer = get_megatron_optimizer(
                 OptimizerConfig(
@@ -65,7 +103,13 @@ class Learner:
                     lr=0.0,  # set for every iteration
                     weight_decay=settings.weight_decay,
                     clip_grad=settings.grad_clip,
-                    params_dtype=torch.float32,
+                    params_dtype=dtype,
+                    bf16=dtype is torch.bfloat16,
+                    use_distributed_optimizer=distributed,
+                    optimizer_cpu_offload=offloaded,
+                    optimizer_offload_fraction=1.0 if offloaded else 0.0,
+                    use_torch_optimizer_for_cpu_offload=offloaded,
+                    use_precision_aware_optimizer=offloaded,
                 ),
                 [self.ddp],
             )
@@ -139,10 +183,15 @@ class Learner:
                 advantages[answers][packed.answer_of_token],
                 self.settings.loss,
             )
-            loss.sum().backward()
+            self._backward(loss.sum())
             for name, value in {"update_loss": loss.detach(), **parts}.items():
                 sums[name] = sums.get(name, 0.0) + float(value.sum())
         return sums
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        # Only what is computed again asks Megatron for a device.
+        with megatron_on_cpu() if self.compute.recompute else contextlib.nullcontext():
+            loss.backward()
 
     def sum_over_data(self, values: dict[str, float]) -> dict[str, float]:
         """Sum each value over the data ranks."""
@@ -191,7 +240,7 @@ def select_groups(rollouts: Rollouts, first: int, last: int, group_size: int) ->
 
 def full_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Megatron's weights by name; on one tensor rank the parameters themselves, else gathered."""
-    parameters = dict(model.named_parameters())
+    parameters = {local_name(name): weight for name, weight in model.named_parameters()}
     if parallel_state.get_tensor_model_parallel_world_size() == 1:
         return parameters
     return {name: gathered(name, weight, weight.detach()) for name, weight in parameters.items()}

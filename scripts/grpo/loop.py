@@ -25,6 +25,7 @@ from common.journal import Journal
 from common.progress import Progress
 from grpo import checkpoint
 from grpo.advantages import group_advantages
+from grpo.flops import forward_flops, iteration_flops, peak_flops
 from grpo.learner import Learner
 from grpo.loss import token_losses
 from grpo.metrics import Clock, describe, finite, reward_metrics, show_rollouts
@@ -75,6 +76,7 @@ class Loop:
     def __init__(self, learner: Learner, task: Task, settings: LoopSettings, folder: Path) -> None:
         self.learner, self.task, self.settings, self.folder = learner, task, settings, folder
         self.ranks = learner.ranks
+        self.peak = peak_flops(self.ranks.device, learner.compute.precision)
         self.spikes = SpikeDetector(settings.spike_threshold, settings.spike_floor)
         self.spikes_in_a_row = 0
         self.stop_signal: int | None = None
@@ -164,6 +166,7 @@ class Loop:
             show_rollouts(iteration, prompts, texts, judgements, settings.group_size, log)
         seconds = time.perf_counter() - start
         tokens = before.pop("tokens")
+        flops = self._flops_a_second(rollouts, not skipped, seconds)
         row = {
             "iteration": iteration,
             **reward_metrics(rewards, judgements, settings.group_size, learner.sum_over_data),
@@ -174,6 +177,8 @@ class Loop:
             "spike": spike,
             "skipped": skipped,
             "tokens_per_second": tokens / seconds,
+            "model_flops_per_second": flops,
+            "mfu": flops / (self.peak * self.ranks.tensor * self.ranks.data) if self.peak else None,
             "seconds": seconds,
             **clock.parts,
             "slowest_over_median": slowest,
@@ -271,6 +276,12 @@ class Loop:
             )
         if self.ranks.first:
             log(f"{message}; {'no optimiser step taken' if settings.spike_action == 'skip' else 'logged only'}")
+
+    def _flops_a_second(self, rollouts: Rollouts, updated: bool, seconds: float) -> float:
+        """Model FLOP/s of all ranks together."""
+        prompts = [len(prompt) for prompt in rollouts.prompts]
+        forward = forward_flops(self.learner.shape, prompts, rollouts.lengths.tolist(), self.settings.group_size)
+        return iteration_flops(self.learner.sum_over_data({"forward": forward})["forward"], updated) / seconds
 
     def _slowest_over_median(self, own_seconds: float) -> float:
         if not dist.is_initialized() or dist.get_world_size() == 1:

@@ -40,8 +40,9 @@ def answer_logits(model: GPTModel, packed: PackedGroups) -> torch.Tensor:
     The vocabulary is the widest tensor of a model: prompts get no logits.
     """
     weight = model.shared_embedding_or_output_weight() if model.share_embeddings_and_output_weights else None
-    # One rank's forward asks for no CUDA device; gathering the vocabulary over tensor ranks does.
-    alone = model.config.tensor_model_parallel_size == 1
+    # One rank's forward asks for no CUDA device; gathering the vocabulary over tensor ranks does, and so does
+    # keeping the random state for what is computed again.
+    alone = model.config.tensor_model_parallel_size == 1 and not model.config.recompute_granularity
     with contextlib.nullcontext() if alone else megatron_on_cpu():
         hidden = hidden_states(model, packed).index_select(0, packed.predicted_by)
         logits, _ = model.output_layer(hidden[:, None], weight=weight)

@@ -7,8 +7,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from megatron.core.extensions.transformer_engine import HAVE_TE
 from megatron.core.models.gpt import GPTModel
-from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+from megatron.core.models.gpt.gpt_layer_specs import (
+    get_gpt_layer_local_spec,
+    get_gpt_layer_with_transformer_engine_spec,
+)
 from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_config import TransformerConfig
 
@@ -67,8 +71,17 @@ class PackedAttention(MegatronModule):
         return {}
 
 
+def layers_of() -> str:
+    """Whose layers a model has: ``transformer_engine`` where it is installed and a GPU is in use, else ``local``."""
+    return "transformer_engine" if HAVE_TE and torch.cuda.is_available() else "local"
+
+
 def build_model(
-    shape: Qwen3Shape, tensor: int = 1, dtype: torch.dtype = torch.float32, initialised: bool = True
+    shape: Qwen3Shape,
+    tensor: int = 1,
+    dtype: torch.dtype = torch.float32,
+    initialised: bool = True,
+    recompute: bool = False,
 ) -> GPTModel:
     """Megatron's GPTModel of this shape, with weights to be loaded.
 
@@ -78,6 +91,8 @@ def build_model(
         Ranks that share the model; heads, query groups, ffn and vocabulary must divide by it.
     initialised
         False for a model that is not trained: saves the time of drawing weights that are replaced.
+    recompute
+        Keep each layer's input alone for the backward pass, and compute the rest again.
     """
     for name in ("heads", "query_groups", "ffn", "vocabulary"):
         if getattr(shape, name) % tensor:
@@ -115,8 +130,14 @@ def build_model(
         masked_softmax_fusion=False,
         persist_layer_norm=False,
         gradient_accumulation_fusion=False,
+        recompute_granularity="full" if recompute else None,
+        recompute_method="uniform" if recompute else None,
+        recompute_num_layers=1 if recompute else None,
     )
-    spec = get_gpt_layer_local_spec(qk_layernorm=True, normalization="RMSNorm")
+    if layers_of() == "transformer_engine":
+        spec = get_gpt_layer_with_transformer_engine_spec(qk_layernorm=True)
+    else:
+        spec = get_gpt_layer_local_spec(qk_layernorm=True, normalization="RMSNorm")
     spec.submodules.self_attention.submodules.core_attention = PackedAttention
     with megatron_on_cpu():
         return GPTModel(

@@ -171,7 +171,10 @@ def test_rates_over_seeds(demo: Workflow, tmp_path: Path, planted: bool) -> None
 
 
 # What may differ between two runs: how long things took, and the id that torch draws for each checkpoint.
-TIMED = ("seconds", "rollout_seconds", "reference_seconds", "update_seconds", "tokens_per_second")
+TIMED = (
+    *("seconds", "rollout_seconds", "reference_seconds", "update_seconds"),
+    *("tokens_per_second", "model_flops_per_second", "mfu"),
+)
 
 
 def contents(results: Path) -> dict[str, bytes | list[dict]]:

@@ -20,6 +20,8 @@ TIMED = {
     "reference_seconds",
     "update_seconds",
     "tokens_per_second",
+    "model_flops_per_second",
+    "mfu",
     "slowest_over_median",
 }
 # They follow from the bytes of other files, which are compared themselves.

@@ -1,0 +1,249 @@
+"""Weights pass through one at a time, from whatever laid them out; what is written is what the libraries write."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import weakref
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from common.errors import InputError
+from common.files import remove_leftovers
+from grpo import checkpoint, hugging_face, parity
+from grpo.checkpoint import read_weights, write_weights
+from grpo.parallel import Ranks
+from grpo.qwen3 import Qwen3Shape, build_model
+from grpo.tensors import LazyTensors
+from grpo.weights import check_tensors, checksum, to_hugging_face, to_megatron
+
+Tensors = dict[str, torch.Tensor]
+EMBEDDING = "embedding.word_embeddings.weight"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shape: Qwen3Shape, tensors: Tensors) -> Path:
+    """The weights as a Hugging Face folder."""
+    from transformers import Qwen3Config
+
+    Qwen3Config(
+        architectures=["Qwen3ForCausalLM"],
+        num_hidden_layers=shape.layers,
+        hidden_size=shape.hidden,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.query_groups,
+        head_dim=shape.head_dim,
+        intermediate_size=shape.ffn,
+        vocab_size=shape.vocabulary,
+        rope_theta=shape.rope_base,
+        rms_norm_eps=shape.norm_epsilon,
+        tie_word_embeddings=shape.tied_embeddings,
+        max_position_embeddings=shape.max_positions,
+    ).save_pretrained(tmp_path / "model")
+    hugging_face.write_tensors(tmp_path / "model", tensors, tensors.items())
+    return tmp_path / "model"
+
+
+def test_the_file_is_the_one_that_safetensors_writes(folder: Path, tensors: Tensors, tmp_path: Path) -> None:
+    mixed = {**tensors, "ü": torch.ones(3, dtype=torch.bfloat16), "a": torch.ones(2, 3)}
+    for name, given in (("plain", tensors), ("mixed", mixed)):
+        (tmp_path / name).mkdir()
+        hugging_face.write_tensors(tmp_path / name, given, reversed(given.items()))
+        save_file(given, tmp_path / "theirs", metadata={"format": "pt"})
+        assert (tmp_path / name / "model.safetensors").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_a_large_model_is_several_files_with_an_index_that_transformers_reads(
+    folder: Path, tensors: Tensors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    (folder / "model.safetensors").unlink()
+    monkeypatch.setattr(hugging_face, "SHARD_BYTES", 20_000)
+    hugging_face.write_tensors(folder, tensors, tensors.items())
+    files = sorted(path.name for path in folder.glob("*.safetensors"))
+    assert files[0] == f"model-00001-of-{len(files):05d}.safetensors"
+    assert len(files) > 2
+    assert all((folder / name).stat().st_size < 25_000 for name in files)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == sum(t.numel() * 4 for t in tensors.values())
+    assert all(name in load_file(folder / file) for name, file in index["weight_map"].items())
+    assert checksum(hugging_face.read_tensors(folder)) == checksum(tensors)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert all(torch.equal(model.state_dict()[name], tensors[name]) for name in tensors)
+
+
+def test_a_tensor_without_values_is_no_file(folder: Path, tensors: Tensors) -> None:
+    with pytest.raises(ValueError, match=r"no values for model\.norm\.weight"):
+        hugging_face.write_tensors(folder, tensors, [(n, t) for n, t in tensors.items() if n != "model.norm.weight"])
+
+
+class Counted:
+    """Tensors that count how many of them are alive at once."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.alive, self.most = 0, 0
+        self.tensors = LazyTensors({name: lambda t=tensors[name]: self.watched(t) for name in tensors})
+
+    def watched(self, tensor: torch.Tensor) -> torch.Tensor:
+        own = tensor.clone()
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        weakref.finalize(own, self.gone)
+        return own
+
+    def gone(self) -> None:
+        self.alive -= 1
+
+
+def test_import_and_export_hold_a_few_tensors_at_a_time(
+    shape: Qwen3Shape, tensors: Tensors, folder: Path, tmp_path: Path
+) -> None:
+    many = replace(shape, layers=24)
+    copies = {
+        name.replace("layers.0.", f"layers.{layer}."): tensor
+        for layer in range(24)
+        for name, tensor in tensors.items()
+        if "layers." not in name or "layers.0." in name
+    }
+    counted = Counted(copies)
+    written = write_weights(tmp_path, 0, to_megatron(counted.tensors, many), to_megatron(copies, many))
+    imported = counted.most
+    read = read_weights(written)
+    assert checksum(read) == checksum(to_megatron(copies, many))
+    exported = Counted(read)
+    hugging_face.write_tensors(
+        folder,
+        copies,
+        (pair for name in read for pair in to_hugging_face({name: exported.tensors[name]}, many).items()),
+    )
+    gc.collect()
+    # Torch's writer keeps the last tensor of each name: 11 names, of 2 threads. All would be 266.
+    assert imported <= 26
+    assert exported.most <= 4
+    assert len(copies) == 24 * 11 + 2
+    assert counted.alive == exported.alive == 0
+
+
+def test_what_import_writes_any_rank_of_megatron_loads(
+    ranks: Ranks, shape: Qwen3Shape, tensors: Tensors, tmp_path: Path
+) -> None:
+    half = {name: tensor.bfloat16() for name, tensor in tensors.items()}
+    path = write_weights(tmp_path, 0, to_megatron(half, shape), to_megatron(half, shape))
+    assert (tmp_path / "latest_checkpointed_iteration.txt").read_text() == "0"
+    model = build_model(shape)
+    assert checkpoint.load(path, model, None)["iteration"] == 0
+    expected = to_megatron(half, shape)
+    for name, parameter in model.named_parameters():  # float32 holds every bfloat16
+        assert torch.equal(parameter, expected[name].float()), name
+    assert all(tensor.dtype is torch.bfloat16 for tensor in read_weights(path).values())
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_norms_are_found_under_the_names_of_both_kinds_of_layers(
+    shape: Qwen3Shape, tensors: Tensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fused: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        if not fused:
+            patch.setattr(checkpoint, "_STORED_NORMS", {})
+        path = write_weights(tmp_path, 0, to_megatron(tensors, shape), to_megatron(tensors, shape))
+    names = checkpoint.torch_dcp.FileSystemReader(str(path)).read_metadata().state_dict_metadata
+    assert ("decoder.layers.mlp.linear_fc1.layer_norm_weight" in names) == fused
+    assert ("decoder.layers.pre_mlp_layernorm.weight" in names) != fused
+    assert checksum(read_weights(path)) == checksum(to_megatron(tensors, shape))
+
+
+def test_optimiser_and_random_state_are_not_read_and_anything_else_is_refused(
+    shape: Qwen3Shape, tensors: Tensors, tmp_path: Path
+) -> None:
+    ours = dict(to_megatron(tensors, shape))
+    beside = (
+        "optimizer.state.exp_avg.x",
+        "chained_0.optimizer.state.param.x",
+        "optimizer.distributed.dp_group_idx_0.x",
+    )
+    more = ours | dict.fromkeys(beside, torch.zeros(3)) | {"decoder.final_layernorm._extra_state": torch.zeros(1)}
+    path = write_weights(tmp_path / "a", 0, more, more)
+    assert read_weights(path).keys() == ours.keys()
+    more = ours | {"vision.weight": torch.zeros(3)}
+    path = write_weights(tmp_path / "b", 0, more, more)
+    with pytest.raises(InputError, match=r"vision\.weight is not part of a dense Qwen3"):
+        to_hugging_face(read_weights(path, meta=True), shape)
+
+
+@pytest.mark.parametrize(("rows", "stripped"), [(128, True), (256, True), (64, True), (100, False), (128 * 65, False)])
+def test_the_padding_of_the_vocabulary_is_stripped(
+    shape: Qwen3Shape, tensors: Tensors, rows: int, stripped: bool
+) -> None:
+    ours = dict(to_megatron(tensors, shape))
+    ours[EMBEDDING] = torch.cat([ours[EMBEDDING], torch.ones(rows - shape.vocabulary, shape.hidden)])
+    back = to_hugging_face(ours, shape)
+    if stripped:
+        assert checksum(back) == checksum(tensors)
+    else:
+        with pytest.raises(InputError, match=rf"embed_tokens\.weight is \({rows}, 32\), config.json says \(64, 32\)"):
+            check_tensors(back, shape, "checkpoint")
+
+
+def test_a_part_that_no_rank_wrote_is_missed(shape: Qwen3Shape, tensors: Tensors, tmp_path: Path) -> None:
+    import pickle
+
+    path = write_weights(tmp_path, 0, to_megatron(tensors, shape), to_megatron(tensors, shape))
+    metadata = pickle.loads((path / ".metadata").read_bytes())
+    del metadata.state_dict_metadata["decoder.layers.mlp.linear_fc2.weight"].chunks[1]
+    (path / ".metadata").write_bytes(pickle.dumps(metadata))
+    read = read_weights(path)
+    assert read["decoder.layers.0.mlp.linear_fc2.weight"].shape == (32, 48)
+    with pytest.raises(InputError, match=r"parts of decoder\.layers\.mlp\.linear_fc2\.weight are missing"):
+        read["decoder.layers.1.mlp.linear_fc2.weight"]
+
+
+# --- parity in parts ---
+
+
+def test_what_is_compared_whole_is_a_matter_of_size(shape: Qwen3Shape) -> None:
+    assert parity.fits(shape)
+    # 36 x 100,931,072 + 151,936 x 2560 + 2560 weights, two copies of 4 bytes: 32 GB
+    assert not parity.fits(Qwen3Shape(36, 2560, 32, 8, 128, 9728, 151_936, 5e6, 1e-6, True, 4096))
+
+
+def test_parts_agree_and_a_layer_that_differs_is_named(
+    ranks: Ranks, folder: Path, shape: Qwen3Shape, tensors: Tensors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = dict(to_megatron(tensors, shape))
+    monkeypatch.setattr(parity, "WHOLE_BYTES", 1)
+    monkeypatch.setattr(parity, "PART_ROWS", 40)
+    found = parity.check(folder, weights, shape)
+    assert found["layers"] == [0, 1]
+    assert found["vocabulary_rows"] == 40
+    assert found["relative_difference"] < 1e-5
+    for name in ("decoder.layers.1.self_attention.q_layernorm.weight", EMBEDDING, "decoder.final_layernorm.weight"):
+        spoiled = weights | {name: weights[name].flip(0)}
+        layer = 1 if "layers.1" in name else 0
+        with pytest.raises(InputError, match=rf"layer {layer}: transformers and Megatron differ"):
+            parity.check(folder, spoiled, shape)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"rope_theta": 1e4}))
+    with pytest.raises(InputError, match="layer 0: transformers and Megatron differ"):
+        parity.check(folder, weights, shape)
+
+
+# --- what a killed program leaves ---
+
+
+def test_leftovers_of_killed_programs_go_and_those_of_running_ones_stay(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for number in (ended.pid, os.getpid()):
+        (tmp_path / f".megatron.{number}.partial").mkdir()
+    (tmp_path / ".other.partial").mkdir()
+    remove_leftovers(tmp_path / "megatron")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".megatron.{os.getpid()}.partial", ".other.partial"]

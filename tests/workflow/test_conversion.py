@@ -1,0 +1,124 @@
+"""Import and export of a model that several ranks trained, and what is left of them when they are killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conversion import SIZES, make_base
+from project_copy import PROJECT
+from test_model_scripts import call, export, refused
+
+from common.files import sha256, write_json
+from grpo.checkpoint import read_weights
+from grpo.hugging_face import read_tensors
+from grpo.qwen3 import read_shape
+from grpo.weights import checksum
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Qwen3-4B's structure, small, in bfloat16; its 1000 tokens are no multiple of anything."""
+    folder = tmp_path_factory.mktemp("model") / "base"
+    make_base(folder, SIZES["small"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def megatron(base: Path) -> Path:
+    done = call("import_weights", f"--base={base}", f"--output={base.parent / 'megatron'}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    return base.parent / "megatron"
+
+
+@pytest.fixture(scope="module")
+def manifest(base: Path, megatron: Path) -> Path:
+    """What two tensor and two pipeline ranks of Megatron saved, with their optimisers: the negated weights."""
+    folder = base.parent / "train"
+    launcher = [str(PROJECT / "scripts/grpo/launch.py"), "--standalone", "--nproc-per-node", "4"]
+    driver = [str(HERE / "split_driver.py"), f"--base={base}", f"--weights={megatron / 'iter_0000000'}"]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *launcher, *driver, "--tensor=2", "--pipeline=2", f"--output={folder}"],
+        env={"PYTHONPATH": str(PROJECT / "scripts"), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    written = folder / "iter_0000001"
+    record = {
+        "name": written.name,
+        "checkpoint": written.name,
+        "shape": read_shape(base).as_dict(),
+        "weights_sha256": checksum(read_weights(written)),
+        "inputs": {"base": sha256(base)},
+    }
+    write_json(folder / "checkpoint.json", record)
+    return folder / "checkpoint.json"
+
+
+def test_what_tensor_and_pipeline_ranks_saved_is_exported_bit_by_bit(
+    base: Path, manifest: Path, tmp_path: Path
+) -> None:
+    stored = read_weights(manifest.parent / "iter_0000001")
+    assert stored["embedding.word_embeddings.weight"].shape == (1024, 64)  # padded for two ranks
+    assert len(list((manifest.parent / "iter_0000001").glob("*.distcp"))) >= 4
+    done = export(manifest, base, tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    before, after = read_tensors(base), read_tensors(tmp_path / "trained")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], -before[name]) for name in before)
+    parity = json.loads((tmp_path / "parity.json").read_text())
+    assert parity["round_trip_bit_equal"] is True
+    assert parity["largest_rounding"] == 0
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        assert (tmp_path / "trained" / name).read_bytes() == (base / name).read_bytes()
+
+
+def test_a_checkpoint_that_lost_a_ranks_file_is_refused(base: Path, manifest: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = Path(shutil.copytree(manifest.parent, tmp_path / "train"))
+    next((folder / "iter_0000001").glob("__3_*.distcp")).unlink()
+    refused(export(folder / "checkpoint.json", base, tmp_path), "iter_0000001", "cannot be read")
+    assert not (tmp_path / "trained").exists()
+
+
+@pytest.mark.parametrize("script", ["import_weights", "export_weights"])
+def test_killed_at_any_moment_nothing_looks_finished(
+    base: Path, megatron: Path, manifest: Path, tmp_path: Path, script: str
+) -> None:
+    out = tmp_path / "out"
+    arguments = [f"--base={base}", f"--output={out}"]
+    if script == "export_weights":
+        arguments += [f"--manifest={manifest}", f"--output-parity={tmp_path / 'parity.json'}"]
+    rng, killed = random.Random(0), 0
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, str(PROJECT / "scripts" / f"{script}.py"), *arguments])
+        while process.poll() is None and not list(tmp_path.glob(".out.*.partial/*")):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == -signal.SIGKILL:
+            killed += 1
+            assert not out.exists()
+            assert not (tmp_path / "parity.json").exists()
+            assert list(tmp_path.glob(".out.*.partial"))
+    assert killed
+    done = call(script, *arguments)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not list(tmp_path.glob(".out.*.partial"))
+    if script == "import_weights":
+        again = read_weights(out / "iter_0000000")
+        assert checksum(again) == checksum(read_weights(megatron / "iter_0000000"))
