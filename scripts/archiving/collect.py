@@ -24,10 +24,23 @@ RESULTS, HOST = "data/results", "data/host"
 Content = Path | bytes
 
 # The market's closes stand in these too, or can be read back from them.
-PRICED = ("market/bars.csv", "samples/*.jsonl", "leverage-*/equity.csv", "leverage-*/trades.csv")
+PRICED = (
+    "market/bars.csv",
+    "samples/*.jsonl",
+    "infer/*/samples.jsonl",
+    "leverage-*/equity.csv",
+    "leverage-*/trades.csv",
+)
 PAGES = "leverage-*/tearsheet.html"
 ONCE = ("market/*", "samples/*", "train/checkpoint.json", "train/metrics.jsonl", "model/parity.json")
-ONCE += ("infer/*/decisions.jsonl", "infer/*/summary.json", "infer/*.json", "model/base/*", "model/trained/*")
+ONCE += (
+    "infer/*/decisions.jsonl",
+    "infer/*/summary.json",
+    "infer/*/samples.jsonl",
+    "infer/*.json",
+    "model/base/*",
+    "model/trained/*",
+)
 WEIGHTS = re.compile(r".*\.(safetensors|bin|pt|distcp)")
 TIMES = ("starttime", "endtime", "external_jobid", "container_img_url", "software_stack_hash")
 
