@@ -137,9 +137,15 @@ def without(section, *keys):
     return {key: value for key, value in section.items() if key not in keys}
 
 
-def variant_files(name):
-    """A file of each variant's decisions; they lie beside the trained model's."""
-    return [f"results/{config['run']}/infer/{variant['name']}/{name}" for variant in config["variants"]]
+def variant_files(name, only=lambda variant: True):
+    """A file of each variant (or of some), beside the trained model's."""
+    return [f"results/{config['run']}/infer/{variant['name']}/{name}" for variant in config["variants"] if only(variant)]
+
+
+def rewords(variant):
+    """Whether a variant has prompts of its own."""
+    section = config["samples"]
+    return any(variant[key] not in (None, section[key]) for key in ("prompt", "mask"))
 
 
 def variant_checkpoints():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import sys
 from datetime import datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 from common.errors import InputError
-from trading.evidence.trials import of_other_runs, window_of
+from trading.evidence.trials import Window, of_other_runs, window_of
 
 
 def trials_elsewhere(results: Path, ledger: Path) -> int:
@@ -26,14 +27,22 @@ def trials_elsewhere(results: Path, ledger: Path) -> int:
     ledger
         results/ledger.
     """
+    samples, bars = results / "samples" / "test.jsonl", results / "market" / "bars.csv"
     try:
-        with open(results / "samples" / "test.jsonl", encoding="utf-8") as handle:
-            first, *_, last = [json.loads(line)["metadata"]["timestamp"] for line in handle]
-        with open(results / "market" / "bars.csv", encoding="utf-8", newline="") as handle:
-            bars = [(row["timestamp"], float(row["close"])) for row in csv.DictReader(handle)]
-        times = [time for time, _ in bars]
-        span = slice(times.index(first), times.index(last) + 2)
-        seconds = [int(datetime.fromisoformat(time).timestamp()) for time in times[span]]
-        return of_other_runs(ledger, window_of(seconds, [close for _, close in bars[span]]), results.name)
+        hours = _test_hours(samples, bars, samples.stat().st_mtime_ns, bars.stat().st_mtime_ns)
+        return of_other_runs(ledger, hours, results.name)
     except (OSError, ValueError, KeyError, TypeError, InputError):
         return 0  # not there yet, or broken: evaluate says what is wrong
+
+
+@functools.lru_cache(maxsize=1)
+def _test_hours(samples: Path, bars: Path, *changed: int) -> Window:
+    """The hours of the test samples; read again when a file has changed, and not for each leverage."""
+    with open(samples, encoding="utf-8") as handle:
+        first, *_, last = [json.loads(line)["metadata"]["timestamp"] for line in handle]
+    with open(bars, encoding="utf-8", newline="") as handle:
+        rows = [(row["timestamp"], float(row["close"])) for row in csv.DictReader(handle)]
+    times = [time for time, _ in rows]
+    span = slice(times.index(first), times.index(last) + 2)
+    seconds = [int(datetime.fromisoformat(time).timestamp()) for time in times[span]]
+    return window_of(seconds, [close for _, close in rows[span]])

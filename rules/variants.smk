@@ -38,6 +38,7 @@ rule variants:
         decisions=variant_files("decisions.jsonl"),
         summaries=variant_files("summary.json"),
         timing=variant_files("timing.json"),
+        samples=variant_files("samples.jsonl", only=rewords),
     log:
         "<logs>/variants.log",
     benchmark:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError, run
-from common.files import write_json, write_jsonl
-from common.provenance import record
-from infer import decision, summary
-from inference.asking import PACKAGES, add_flags, answer_all, checked_sampling, load_model
-from inference.questions import Question, ask, read_samples
+from common.files import write_jsonl
+from infer import infer
+from inference.asking import add_flags
+from inference.questions import read_samples
 from inference.termination import terminable
 from trading.bars import GAPS, format_times, read_bars
 from trading.prompts import LOOK_BACK, STYLES, build_prompts
 
 # What a variant may have of its own, and how it is read.
 OWN = {"name": str, "model": Path, "temperature": float, "seed": int, "prompt": str, "mask": bool}
+# Flags of this program that are none of infer's.
+PROMPTS = ("bars", "prompt", "mask", "gaps", "variants", "output")
 
 
 def arguments() -> argparse.Namespace:
@@ -61,75 +61,56 @@ def listed(text: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Ask what is not answered yet, variant after variant."""
+    """Ask one variant after another, each as infer would; in one process the engine starts again within seconds."""
     args = arguments()
     with terminable():
-        variants(args)
-
-
-def variants(args: argparse.Namespace) -> None:
-    """Check all of them first; then one start of the engine for each that has questions left."""
-    given = [settings(variant, args) for variant in args.variants]
-    samples = read_samples(args.samples)
-    asked = [questions(own, reworded(own, samples, args)) for own in given]
-    for own, questioned in zip(given, asked, strict=True):
-        answer(own, questioned)
+        for given in [settings(variant, args) for variant in args.variants]:
+            infer(given)
 
 
 def settings(variant: Mapping[str, Any], args: argparse.Namespace) -> argparse.Namespace:
-    """What infer would be called with for this variant alone."""
-    shared = {name: value for name, value in vars(args).items() if name not in ("variants", "output")}
-    own = {name: value for name, value in variant.items() if name != "name"}
+    """What infer is called with for a variant; its own prompts, if it has any, are written to a file.
+
+    Raises
+    ------
+    InputError
+        As `reworded`.
+    """
     folder = args.output / variant["name"]
-    return argparse.Namespace(**shared | own, variant=variant["name"], folder=folder)
+    shared = {name: value for name, value in vars(args).items() if name not in PROMPTS}
+    own = {name: value for name, value in variant.items() if name not in ("name", *PROMPTS)}
+    style, mask = variant.get("prompt", args.prompt), variant.get("mask", args.mask)
+    if (style, mask) != (args.prompt, args.mask):
+        own["samples"] = folder / "samples.jsonl"
+        write_jsonl(own["samples"], reworded(args, style, mask))
+    outputs = {f"output_{kind}": folder / name for kind, name in OUTPUTS.items()}
+    return argparse.Namespace(**shared | own | outputs, variant=variant["name"])
 
 
-def reworded(
-    own: argparse.Namespace, samples: Sequence[dict[str, Any]], args: argparse.Namespace
-) -> Sequence[dict[str, Any]]:
-    """The samples, with the variant's own prompts for the same hours where it has other ones.
+OUTPUTS = {"decisions": "decisions.jsonl", "summary": "summary.json", "timing": "timing.json"}
+
+
+def reworded(args: argparse.Namespace, style: str, mask: bool) -> Sequence[dict[str, Any]]:
+    """The samples with other prompts for the same hours.
 
     Raises
     ------
     InputError
         If the bars do not have an hour, or too few before it.
     """
-    if (own.prompt, own.mask) == (args.prompt, args.mask):
-        return samples
     bars = read_bars(args.bars, args.gaps)
-    prompts = dict(
-        zip(format_times(bars.time)[LOOK_BACK[own.prompt] :], build_prompts(bars, own.prompt, own.mask), strict=True)
-    )
+    times = format_times(bars.time)[LOOK_BACK[style] :]
+    prompts = dict(zip(times, build_prompts(bars, style, mask), strict=True))
     found = []
-    for number, row in enumerate(samples, start=1):
-        text = prompts.get(row["metadata"]["timestamp"])
-        if text is None:
+    for number, row in enumerate(read_samples(args.samples), start=1):
+        time = row["metadata"]["timestamp"]
+        if time not in prompts:
             raise InputError(
-                f"{args.samples}, line {number}: {args.bars} has no bar for {row['metadata']['timestamp']}, or fewer "
-                f"than {LOOK_BACK[own.prompt]} before, which {own.variant} looks back on. Run samples again."
+                f"{args.samples}, line {number}: {args.bars} has no bar for {time}, or fewer than {LOOK_BACK[style]} "
+                f"before, which prompts of style {style} look back on. Run samples again."
             )
-        found.append(row | {"prompt": [{"role": "user", "content": text}]})
+        found.append(row | {"prompt": [{"role": "user", "content": prompts[time]}]})
     return found
-
-
-def questions(own: argparse.Namespace, samples: Sequence[dict[str, Any]]) -> list[Question]:
-    """The samples as the variant's model sees them."""
-    sampling = checked_sampling(own)
-    model, tokenizer = load_model(own)
-    return ask(samples, own.samples, tokenizer, model, room=sampling.max_new_tokens)
-
-
-def answer(own: argparse.Namespace, asked: Sequence[Question]) -> None:
-    """Answers of one variant, as infer writes those of the trained model."""
-    start = time.monotonic()
-    sampling = checked_sampling(own)
-    model, tokenizer = load_model(own)
-    answers, timing = answer_all(asked, model, sampling, own, f"{model.name} ({own.variant})")
-    rows = [decision(question, given, tokenizer, sampling) for question, given in zip(asked, answers, strict=True)]
-    inputs = {"model": own.model, "samples": own.samples, "bars": own.bars}
-    write_jsonl(own.folder / "decisions.jsonl", rows)
-    write_json(own.folder / "summary.json", {**summary(rows, model.name, own), **record(own, inputs, PACKAGES)})
-    write_json(own.folder / "timing.json", {"seconds": round(time.monotonic() - start, 1), **timing})
 
 
 if __name__ == "__main__":

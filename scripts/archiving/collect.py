@@ -26,10 +26,16 @@ from trading.evidence.trials import HOURS, entries, window_of
 RESULTS, HOST = "data/results", "data/host"
 
 # The market's closes stand in these too, or can be read back from them.
-PRICED = ("market/bars.csv", "samples/*.jsonl", "leverage-*/equity.csv", "leverage-*/trades.csv")
+PRICED = (
+    "market/bars.csv",
+    "samples/*.jsonl",
+    "infer/*/samples.jsonl",
+    "leverage-*/equity.csv",
+    "leverage-*/trades.csv",
+)
 PAGES = "leverage-*/tearsheet.html"
 ONCE = ("market/*", "samples/*", "train/checkpoint.json", "train/metrics.jsonl", "model/parity.json")
-ONCE += ("infer/*/decisions.jsonl", "infer/*/summary.json", "infer/*.json")
+ONCE += ("infer/*/decisions.jsonl", "infer/*/summary.json", "infer/*/samples.jsonl", "infer/*.json")
 TIMES = ("starttime", "endtime", "external_jobid", "container_img_url", "software_stack_hash")
 
 

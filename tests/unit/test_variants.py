@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 import variants
 from common.errors import InputError
+from common.files import read_jsonl, write_jsonl
 from trading.bars import Bars, write_bars
 from trading.samples import make_samples
 
@@ -37,9 +37,10 @@ def test_a_variant_is_asked_as_the_trained_model_but_for_its_own(args: argparse.
     (own,) = variants.listed('[{"name": "hot", "temperature": 1, "seed": 3, "model": "model/iteration-4"}]')
     found = variants.settings(own, args)
     assert (found.temperature, found.seed, found.model) == (1.0, 3, Path("model/iteration-4"))
-    assert (found.max_new_tokens, found.prompt, found.variant) == (8, "report", "hot")
-    assert found.folder == args.output / "hot"
-    assert not {"variants", "output", "name"} & set(vars(found))
+    assert (found.max_new_tokens, found.samples, found.variant) == (8, args.samples, "hot")
+    assert found.output_decisions == args.output / "hot/decisions.jsonl"
+    # infer records what it is called with: nothing else is handed on.
+    assert not {"variants", "output", "name", "prompt", "mask", "gaps", "bars"} & set(vars(found))
 
 
 @pytest.mark.parametrize(
@@ -58,21 +59,24 @@ def test_what_is_no_list_of_variants_is_refused(given: str, message: str) -> Non
 
 def test_other_prompts_are_those_that_samples_would_make_for_the_same_hours(args: argparse.Namespace) -> None:
     given = samples("report", True)
+    write_jsonl(args.samples, given)
     for own, expected in (
         ({}, given),
+        ({"mask": True}, given),
         ({"mask": False}, samples("report", False)),
         ({"prompt": "compact"}, samples("compact", True)),
     ):
-        found = variants.reworded(variants.settings({"name": "a", **own}, args), given, args)
-        assert [row["prompt"] for row in found] == [row["prompt"] for row in expected]
-        assert [row["metadata"]["timestamp"] for row in found] == [row["metadata"]["timestamp"] for row in given]
+        found = variants.settings({"name": "a", **own}, args)
+        assert (found.samples == args.samples) == (expected == given)
+        rows = read_jsonl(found.samples)
+        assert [row["prompt"] for row in rows] == [row["prompt"] for row in expected]
+        assert [row["metadata"] for row in rows] == [row["metadata"] for row in given]
     assert samples("report", False)[0]["prompt"] != given[0]["prompt"]
 
 
 def test_hours_that_the_prompts_cannot_look_back_from_are_refused(args: argparse.Namespace) -> None:
     given = samples("report", True)
-    given[0] = json.loads(json.dumps(given[0]))
     given[0]["metadata"]["timestamp"] = "2025-01-04T00:00:00Z"  # bar 72: enough for report, too few for compact
-    own = variants.settings({"name": "short", "prompt": "compact"}, args)
-    with pytest.raises(InputError, match=r"line 1: .* fewer than 120 before, which short looks back on"):
-        variants.reworded(own, given, args)
+    write_jsonl(args.samples, given)
+    with pytest.raises(InputError, match=r"line 1: .* fewer than 120 before, which prompts of style compact look back"):
+        variants.settings({"name": "short", "prompt": "compact"}, args)
