@@ -24,25 +24,35 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-@pytest.fixture(scope="module")
-def packed(minimal: tuple[Workflow, str]) -> Path:
-    """The minimal run as `snakemake archive` packs it, from a repository of its own."""
-    workflow = minimal[0]
+def commit_sources(workflow: Workflow) -> None:
+    """Make a copy of the project a repository of its own."""
     for name in ("CITATION.cff", "LICENSE", ".gitignore"):
         shutil.copy2(PROJECT / name, workflow.folder / name)
     git(workflow.folder, "init", "--quiet")
     git(workflow.folder, "add", "--all")
     git(workflow.folder, "commit", "--quiet", "--message", "The sources")
+
+
+def unpacked(packed: Path, folder: Path) -> Path:
+    """A ZIP file unpacked in a folder that has nothing else."""
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packed(minimal: tuple[Workflow, str]) -> Path:
+    """The minimal run as `snakemake archive` packs it."""
+    workflow = minimal[0]
+    commit_sources(workflow)
     workflow.run("archive", *CONFIGURATION)
     return workflow.results("minimal") / "archive/minimal.zip"
 
 
 @pytest.fixture
 def alone(packed: Path, tmp_path: Path) -> Path:
-    """The ZIP file unpacked in a folder that has nothing else."""
-    with zipfile.ZipFile(packed) as archive:
-        archive.extractall(tmp_path / "alone")
-    return tmp_path / "alone"
+    """The minimal run's archive, unpacked."""
+    return unpacked(packed, tmp_path / "alone")
 
 
 def program(folder: Path, name: str, *arguments: str | Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
@@ -60,6 +70,15 @@ def test_the_archive_of_a_real_run_verifies(alone: Path) -> None:
     assert "1,204 closes, their trades and metrics were computed again" in done.stdout
     claims = json.loads((alone / "data/claims.json").read_text())["decks"][0]["claims"]
     assert [claim for claim in claims if claim["how"] == "unexplained"] == []
+
+
+def test_each_job_of_a_real_run_recorded_its_machine(alone: Path) -> None:
+    found = json.loads((alone / "data/host/jobs.json").read_text())
+    ok = {job["makes"] for job in found["jobs"] if job["ended"] == "ok"}
+    assert {"market/bars.csv", "infer/base/decisions.jsonl", "leverage-2/deck.pptx"} <= ok
+    assert {job["program"] for job in found["jobs"]} >= {"samples", "train", "export_weights", "evaluate", "plot"}
+    assert found["totals"]["hours"] > 0
+    assert json.loads((alone / "data/host/machine.json").read_text())["processor"] == found["totals"]["processors"][0]
 
 
 def test_packing_again_gives_the_same_bytes(minimal: tuple[Workflow, str], packed: Path) -> None:
