@@ -1,4 +1,4 @@
-"""`make test-long`: full sizes and rates over many seeds. Sections by name: -k demo, null, btc, kill, rates, archive."""
+"""`make test-long`: full sizes and rates over many seeds. By name: -k demo, null, btc, kill, rates, archive."""
 
 from __future__ import annotations
 
