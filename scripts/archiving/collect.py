@@ -115,9 +115,7 @@ def images(run: Run, project: Path, snakemake: Path, packed: bool) -> dict[str, 
     InputError
         If they are asked for, and there are none, or not the ones that were used.
     """
-    known = run.json("containers.json") if run.path("containers.json").exists() else {}
-    named = {Path(row["container_img_url"] or "").name for row in records(run, snakemake / "metadata")}
-    used = {name: sha for name, sha in sorted(known.items()) if name in named}
+    used = used_images(run, snakemake)
     found: dict[str, Content] = {"data/containers/images.json": to_json({"sha256": used})} if used else {}
     if packed and not used:
         raise InputError(
@@ -249,6 +247,31 @@ def ended(run: Run, snakemake: Path) -> str | None:
     return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if times else None
 
 
+def provenance(run: Run, snakemake: Path) -> dict[str, Any]:
+    """What Snakemake recorded, and what it leaves out: the SHA-256 of each input and of the container images."""
+    found = records(run, snakemake / "metadata")
+    # Inputs are recorded from the project's folder on, in which results/<run> lies.
+    root = run.folder.absolute().parents[1]
+    inputs = sorted({name for row in found for name in row["input"] or ()})
+    return {
+        "records": found,
+        "inputs_sha256": {name: content_sha256(root / name) for name in inputs if (root / name).exists()},
+        "images_sha256": used_images(run, snakemake),
+    }
+
+
+def content_sha256(path: Path) -> str:
+    """SHA-256 of a file, or of a folder by its files."""
+    return sha256(path) if path.is_dir() else sha256_of(path)
+
+
+def used_images(run: Run, snakemake: Path) -> dict[str, str]:
+    """File name and SHA-256 of the container images in which the run's results were made."""
+    known = run.json("containers.json") if run.path("containers.json").exists() else {}
+    named = {Path(row["container_img_url"] or "").name for row in records(run, snakemake / "metadata")}
+    return {name: sha for name, sha in sorted(known.items()) if name in named}
+
+
 def host_facts(run: Run, snakemake: Path, paths: Mapping[str, Path]) -> dict[str, Content]:
     """Times and machines: nothing that two equal runs need to have in common."""
     worked = jobs(run.path("host"))
@@ -261,7 +284,7 @@ def host_facts(run: Run, snakemake: Path, paths: Mapping[str, Path]) -> dict[str
     took = benchmarked(found.values())
     found |= {f"{HOST}/timing-{path.parent.name}.json": path for path in sorted(run.folder.glob("infer/*/timing.json"))}
     facts = {"hours_of_last_runs": took, "totals": totals(worked, slurm), "slurm": slurm, "jobs": worked}
-    recorded = to_json({"records": records(run, snakemake / "metadata")})
+    recorded = to_json(provenance(run, snakemake))
     # Where the jobs wrote none down: results that were made before they did.
     made_on = facts["totals"]["processors"] or [processor()]
     return {

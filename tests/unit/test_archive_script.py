@@ -185,6 +185,16 @@ def test_what_a_run_took_is_in_it(project: Path) -> None:
     assert {name: files[name] for name in compared} == {name: before[name] for name in compared}
 
 
+def test_snakemake_s_records_have_the_hashes_that_it_leaves_out(project: Path) -> None:
+    image, sha = made_in_containers(project)
+    name = f"results/{NAME}/market/bars.csv"
+    for record in (project / ".snakemake/metadata").iterdir():
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"input": [name, "results/gone.csv"]}))
+    found = json.loads(read(pack(project))["data/host/snakemake.json"])
+    assert found["inputs_sha256"] == {name: sha256(project / name)}
+    assert found["images_sha256"] == {image.name: sha}
+
+
 def test_it_is_a_bag(project: Path, tmp_path: Path) -> None:
     """By the Library of Congress's own program."""
     bagit = pytest.importorskip("bagit")
