@@ -55,10 +55,20 @@ def alone(packed: Path, tmp_path: Path) -> Path:
     return unpacked(packed, tmp_path / "alone")
 
 
-def program(folder: Path, name: str, *arguments: str | Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def with_new_checksums(files: dict[str, bytes]) -> dict[str, bytes]:
+    """An archive's files as a forger leaves them."""
+    payload = {n: c for n, c in files.items() if n.startswith("data/")}
+    files = files | {"manifest-sha256.txt": manifest(payload)}
+    tags = {n: c for n, c in files.items() if n not in payload and n != "tagmanifest-sha256.txt"}
+    return files | {"tagmanifest-sha256.txt": manifest(tags)}
+
+
+def program(
+    folder: Path, name: str, *arguments: str | Path, timeout: float = 280, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a program of the archive as somebody who has Python and nothing of this project."""
     command = [sys.executable, "-I", folder / name, *arguments]
-    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder.parent)}
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder.parent)} | variables
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=timeout
     )
@@ -100,11 +110,7 @@ def test_replay_tells_what_other_decisions_change(alone: Path, tmp_path: Path) -
     files = {p.relative_to(alone).as_posix(): p.read_bytes() for p in alone.rglob("*") if p.is_file()}
     name = "data/results/leverage-2/equity.csv"
     files[name] = files[name].replace(b",100000.0,0.0,0.0\n", b",100001.0,0.0,0.0\n", 1)
-    payload = {n: c for n, c in files.items() if n.startswith("data/")}
-    files["manifest-sha256.txt"] = manifest(payload)
-    tags = {n: c for n, c in files.items() if n not in payload and n != "tagmanifest-sha256.txt"}
-    files["tagmanifest-sha256.txt"] = manifest(tags)
-    write_zip(tmp_path / "forged.zip", files)
+    write_zip(tmp_path / "forged.zip", with_new_checksums(files))
     done = program(alone, "replay.py", tmp_path / "forged.zip", "--python", sys.executable)
     assert done.returncode == 1
     assert "DIFFERS: leverage-2/equity.csv" in done.stdout
@@ -136,3 +142,19 @@ def test_replay_makes_the_pinned_environment_by_itself(alone: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "byte for byte" in done.stdout
     assert (alone.with_name("alone-replay") / "environment/bin/snakemake").exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_replay_with_other_instructions_of_the_processor_stays_within_the_tolerance(
+    alone: Path, tmp_path: Path
+) -> None:
+    """NumPy and OpenBLAS then add in another order, as they do on another kind of processor."""
+    files = {p.relative_to(alone).as_posix(): p.read_bytes() for p in alone.rglob("*") if p.is_file()}
+    files["data/host/machine.json"] = b'{"processor": "another kind"}\n'
+    write_zip(tmp_path / "other.zip", with_new_checksums(files))
+    other = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR", "OPENBLAS_CORETYPE": "Nehalem"}
+    done = program(alone, "replay.py", tmp_path / "other.zip", "--python", sys.executable, timeout=1700, **other)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "byte for byte" in done.stdout
+    print(done.stdout)
