@@ -17,15 +17,10 @@ from archiving.collect import (
     HOST,
     RESULTS,
     Run,
-    ended,
-    host_facts,
     how_to_get,
-    images,
     models,
     portable,
     priced,
-    records,
-    replay_rules,
     results,
     to_json,
     trial_ledger,
@@ -37,6 +32,7 @@ from archiving.describe import citation, codemeta, zenodo
 from archiving.hosts import summary
 from archiving.join import joined
 from archiving.pack import Content, with_checksums, write_zip
+from archiving.provenance import ended, host_facts, images, records, replay_rules
 from archiving.scan import Scanner, readable
 from archiving.source import Source, bundle, read_source, texts
 from archiving.verification.ledger import deck_entry

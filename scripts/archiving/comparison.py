@@ -223,7 +223,11 @@ def page(found: Sequence[Row], one: str, two: str) -> str:
         mine = [row for row in found if row.section == section]
         count = sum(row.differs for row in mine)
         body.append(f"<h2>{section.title()} <small>{count} of {len(mine)} differ</small></h2>")
-        body.append(f"<table><tr><th></th><th>A</th><th>B</th></tr>{''.join(map(_cells, mine))}</table>")
+        for differs in (True, False):
+            part = [row for row in mine if row.differs == differs]
+            text = f"<table><tr><th></th><th>A</th><th>B</th></tr>{''.join(map(_cells, part))}</table>" if part else ""
+            alike = f"<details><summary>{len(part)} are the same</summary>{text}</details>"
+            body.append(text if differs or not part else alike)
     title = f"{html.escape(one)} and {html.escape(two)}"
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
@@ -242,5 +246,5 @@ STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;color:#14213d;max-width:70rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse;width:100%;table-layout:fixed}td,th{text-align:left;padding:.25rem .6rem;"
     "border-bottom:1px solid #c9d0db;overflow-wrap:anywhere}tr.other td{background:#fdf0e6;font-weight:600}"
-    "small{font-weight:400;color:#5b6577}"
+    "small,summary{font-weight:400;color:#5b6577}summary{cursor:pointer;margin:.4rem 0}"
 )

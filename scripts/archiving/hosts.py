@@ -119,6 +119,11 @@ def benchmarked(files: Iterable[Path]) -> float:
     return round(sum(float(match[1]) for match in found if match) / 3600, 4)
 
 
+def spelt(hours: float) -> str:
+    """A time in hours, or in minutes where it is shorter."""
+    return f"{hours:.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+
+
 def summary(facts: Mapping[str, Any]) -> str:
     """What a run took, in a sentence or two.
 
@@ -128,10 +133,10 @@ def summary(facts: Mapping[str, Any]) -> str:
         totals, and hours_of_last_runs.
     """
     total = facts["totals"]
-    said = f"The last run of each rule took {facts['hours_of_last_runs']:.2f} hours together"
+    said = f"The last run of each rule took {spelt(facts['hours_of_last_runs'])} together"
     if not total["jobs"]:
         return f"{said}; the run's jobs recorded no machines."
-    said += f"; all {total['jobs']} jobs, failed and repeated ones too, {total['hours']:.2f}"
+    said += f"; all {total['jobs']} jobs of the run, failed and repeated ones too, {spelt(total['hours'])}"
     said += f", on {', '.join(total['processors'])}."
     if total["gpu_hours"]:
         gpus = ", ".join(f"{hours:.2f} GPU hours on {name}" for name, hours in total["gpu_hours"].items())

@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def job_recorded(arguments: Sequence[str], environment: Mapping[str, str]) -> It
     if not folder or environment.get("RANK", "0") != "0":  # torchrun's other processes share the job
         yield
         return
-    started, clock = datetime.now(UTC), time.monotonic()
+    clock = time.monotonic() - age()  # imports have taken their time by now
+    started = datetime.now(UTC) - timedelta(seconds=age())
     program = Path(arguments[0]).stem
     gpus = visible(parse(asked(*LIST)), environment) if uses_gpus(arguments) else []
     facts: dict[str, Any] = {
@@ -83,6 +84,15 @@ def job_recorded(arguments: Sequence[str], environment: Mapping[str, str]) -> It
         raise
     finally:
         write(ended=ended)
+
+
+def age() -> float:
+    """Seconds since this process began (proc(5), starttime); 0 where the system does not say."""
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def uses_gpus(arguments: Sequence[str]) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from archiving.replaying.difference import CLOSE, OTHER, SAME, difference, told
 
@@ -60,3 +63,33 @@ def test_the_promise_is_equal_bytes_on_the_same_processor_and_the_tolerance_on_a
     assert not told([same, other], False, True)[1]
     assert told([same, other], False, False)[1]
     assert not told([same, picture], True, False)[1]
+
+
+def picture(shade: int, note: str) -> bytes:
+    """A small PNG file with a note."""
+    out, notes = io.BytesIO(), PngInfo()
+    notes.add_text("Metrics-SHA256", note)
+    Image.new("L", (3, 2), shade).save(out, "png", pnginfo=notes)
+    return out.getvalue()
+
+
+def test_pictures_are_compared_by_their_pixels() -> None:
+    assert kind("a.png", picture(1, "a"), picture(1, "b")) == CLOSE
+    assert kind("a.png", picture(1, "a"), picture(2, "a")) == OTHER
+    assert kind("a.png", picture(1, "a"), picture(1, "a")[:-30]) == OTHER
+    assert kind("a.png", picture(1, "a"), b"none") == OTHER
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (f'<path d="M 1.5 -2e-3"/> {"b" * 64}', CLOSE),
+        (f'<path d="M 1.5000001 -2e-3"/> {"a" * 64}', CLOSE),
+        (f'<path d="M 1.6 -2e-3"/> {"a" * 64}', OTHER),
+        (f'<path d="L 1.5 -2e-3"/> {"a" * 64}', OTHER),
+        (f'<path d="M 1.5 -2e-3 7"/> {"a" * 64}', OTHER),
+    ],
+)
+def test_drawings_are_compared_by_shapes_and_numbers(after: str, expected: str) -> None:
+    before = f'<path d="M 1.5 -2e-3"/> {"a" * 64}'
+    assert kind("a.svg", before.encode(), after.encode()) == expected

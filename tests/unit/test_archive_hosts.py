@@ -35,7 +35,15 @@ def test_totals_by_hand() -> None:
     assert total["slurm_kwh"] == 1.0
     assert total["slurm_gpu_hours"] == pytest.approx(1500 * 8 / 3600, abs=1e-4)
     text = summary({"hours_of_last_runs": 0.75, "totals": total})
-    for words in ("0.75 hours", "all 3 jobs", "4.00 GPU hours on NVIDIA H100", "CUDA 12.4", "550.54.15", "7, 8"):
+    for words in (
+        "45.0 minutes",
+        "all 3 jobs of the run",
+        "1.00 hours",
+        "4.00 GPU hours on NVIDIA H100",
+        "CUDA 12.4",
+        "550.54.15",
+        "7, 8",
+    ):
         assert words in text
     assert "2.000 kWh for the GPUs by nvidia-smi, 1.000 kWh for the jobs by Slurm" in text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -20,20 +19,28 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 SIZE = LIMIT + 200_000_000
 NEEDED = SIZE * 2 + 1_000_000_000
-MEMORY_MB = 400
+PACKING_MB, VERIFYING_MB = 400, 100
 PROGRAM = "import archive, pathlib, sys; archive.PROJECT = pathlib.Path(sys.argv.pop(1)); archive.main()"
+
+
+# A process begins with the peak of the one it was forked from, so a small one starts what is measured.
+LAUNCHER = """\
+import os, sys
+pid = os.fork()
+if pid == 0:
+    os.execvp(sys.argv[2], sys.argv[2:])
+_, status, usage = os.wait4(pid, 0)
+open(sys.argv[1], "w").write(str(usage.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 def measured(command: list[str | Path], cwd: Path) -> tuple[int, str, float]:
     """Exit code, what was said, and peak memory in MB."""
-    log = cwd.parent / "said.txt"
-    with open(log, "wb") as handle:
-        process = subprocess.Popen(command, cwd=cwd, stdout=handle, stderr=handle)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    text = log.read_text()
-    log.unlink()
-    return process.returncode, text, usage.ru_maxrss / 1000
+    peak = cwd.parent / "peak.txt"
+    launched = [sys.executable, "-I", "-S", "-c", LAUNCHER, peak, *command]
+    done = subprocess.run(launched, cwd=cwd, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr, int(peak.read_text()) / 1000
 
 
 def test_weights_of_more_than_4_gib_are_packed_and_verified_in_little_memory(tmp_path: Path) -> None:
@@ -56,7 +63,7 @@ def test_weights_of_more_than_4_gib_are_packed_and_verified_in_little_memory(tmp
     assert code == 0, said
     print(f"\npacked {packed.stat().st_size / 1e9:.2f} GB with {memory:.0f} MB of memory")
     assert packed.stat().st_size > SIZE
-    assert memory < MEMORY_MB
+    assert memory < PACKING_MB
 
     alone = tmp_path / "alone"
     alone.mkdir()
@@ -68,7 +75,7 @@ def test_weights_of_more_than_4_gib_are_packed_and_verified_in_little_memory(tmp
     code, said, memory = measured(verify, alone)
     print(f"verified it with {memory:.0f} MB of memory")
     assert code == 0, said
-    assert memory < MEMORY_MB
+    assert memory < VERIFYING_MB
     if shutil.which("unzip"):
         assert subprocess.run(["unzip", "-tqq", packed], check=False).returncode == 0
 

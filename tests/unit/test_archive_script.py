@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from archive_inputs import CONFIGURATION, NAME, commit, finish, git, make_finish
 from report_inputs import Run
 
 from archiving.join import joined
-from archiving.scan import Scanner, readable
+from archiving.scan import Scanner, png_notes, readable
 from archiving.source import bundle, read_source
 from archiving.verification.program import verify
 from common.errors import InputError
@@ -183,6 +184,38 @@ def test_what_a_run_took_is_in_it(project: Path) -> None:
     assert json.loads(files["data/host/machine.json"]) == {"processor": "Kind A"}
     compared = {name for name in files if name.startswith("data/results/")}
     assert {name: files[name] for name in compared} == {name: before[name] for name in compared}
+
+
+def test_snakemake_s_records_have_the_hashes_that_it_leaves_out(project: Path) -> None:
+    image, sha = made_in_containers(project)
+    name = f"results/{NAME}/market/bars.csv"
+    for record in (project / ".snakemake/metadata").iterdir():
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"input": [name, "results/gone.csv"]}))
+    found = json.loads(read(pack(project))["data/host/snakemake.json"])
+    assert found["inputs_sha256"] == {name: sha256(project / name)}
+    assert found["images_sha256"] == {image.name: sha}
+
+
+def test_figures_and_slides_carry_no_clock_and_no_user(made: Path) -> None:
+    folder = made / f"results/{NAME}/leverage-2"
+    pictures = sorted(folder.glob("*.png"))
+    assert len(pictures) == 8
+    for picture in pictures:
+        blob = picture.read_bytes()
+        assert b"tIME" not in blob
+        assert {note.partition(b"\0")[0] for note in png_notes(blob)} <= {
+            b"Title",
+            b"Metrics-SHA256",
+            b"Evidence-SHA256",
+        }
+        assert b"<dc:date>" not in picture.with_suffix(".svg").read_bytes()
+    with zipfile.ZipFile(folder / "deck.pptx") as deck:
+        assert {entry.date_time for entry in deck.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        core = deck.read("docProps/core.xml").decode()
+        texts = "".join(deck.read(name).decode() for name in deck.namelist() if name.startswith("docProps/"))
+    assert "<dc:creator></dc:creator>" in core
+    assert "<cp:lastModifiedBy></cp:lastModifiedBy>" in core
+    assert set(re.findall(r"\d{4}-\d\d-\d\dT[\d:]+Z", texts)) == {"1980-01-01T00:00:00Z"}
 
 
 def test_it_is_a_bag(project: Path, tmp_path: Path) -> None:

@@ -134,6 +134,11 @@ def test_a_slurm_job_has_its_number_but_no_node_name(place: Path) -> None:
     assert "gpu-node-17" not in json.dumps(found)
 
 
+def test_the_time_of_a_job_begins_before_its_imports(place: Path) -> None:
+    (place / "infer.py").write_text("import time\ntime.sleep(0.5)\n" + PROGRAM)
+    assert job(place)["seconds"] >= 0.5
+
+
 def test_how_a_job_ended(place: Path) -> None:
     assert job(place, "--fail")["ended"] == "failed"
     assert job(place, "--crash")["ended"] == "failed"

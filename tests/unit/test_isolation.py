@@ -51,12 +51,13 @@ def test_gpus_are_seen_by_jobs_that_have_some() -> None:
 
 def test_of_the_environment_no_packages_go_in() -> None:
     environment = {"PYTHONPATH": "x", "LD_PRELOAD": "x", "HOME": "x", "NCCL_DEBUG": "INFO", "https_proxy": "p"}
-    environment |= {"CUDA_VISIBLE_DEVICES": "0,1", "HTTP_PROXY": "q"}
+    environment |= {"CUDA_VISIBLE_DEVICES": "0,1", "HTTP_PROXY": "q", "HOST_FACTS": "results/a/host"}
     assert passed(environment) == {
         "APPTAINERENV_NCCL_DEBUG": "INFO",
         "APPTAINERENV_https_proxy": "p",
         "APPTAINERENV_HTTP_PROXY": "q",
         "APPTAINERENV_CUDA_VISIBLE_DEVICES": "0,1",
+        "APPTAINERENV_HOST_FACTS": "results/a/host",
     }
 
 

@@ -24,31 +24,51 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-@pytest.fixture(scope="module")
-def packed(minimal: tuple[Workflow, str]) -> Path:
-    """The minimal run as `snakemake archive` packs it, from a repository of its own."""
-    workflow = minimal[0]
+def commit_sources(workflow: Workflow) -> None:
+    """Make a copy of the project a repository of its own."""
     for name in ("CITATION.cff", "LICENSE", ".gitignore"):
         shutil.copy2(PROJECT / name, workflow.folder / name)
     git(workflow.folder, "init", "--quiet")
     git(workflow.folder, "add", "--all")
     git(workflow.folder, "commit", "--quiet", "--message", "The sources")
+
+
+def unpacked(packed: Path, folder: Path) -> Path:
+    """A ZIP file unpacked in a folder that has nothing else."""
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packed(minimal: tuple[Workflow, str]) -> Path:
+    """The minimal run as `snakemake archive` packs it."""
+    workflow = minimal[0]
+    commit_sources(workflow)
     workflow.run("archive", *CONFIGURATION)
     return workflow.results("minimal") / "archive/minimal.zip"
 
 
 @pytest.fixture
 def alone(packed: Path, tmp_path: Path) -> Path:
-    """The ZIP file unpacked in a folder that has nothing else."""
-    with zipfile.ZipFile(packed) as archive:
-        archive.extractall(tmp_path / "alone")
-    return tmp_path / "alone"
+    """The minimal run's archive, unpacked."""
+    return unpacked(packed, tmp_path / "alone")
 
 
-def program(folder: Path, name: str, *arguments: str | Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def with_new_checksums(files: dict[str, bytes]) -> dict[str, bytes]:
+    """An archive's files as a forger leaves them."""
+    payload = {n: c for n, c in files.items() if n.startswith("data/")}
+    files = files | {"manifest-sha256.txt": manifest(payload)}
+    tags = {n: c for n, c in files.items() if n not in payload and n != "tagmanifest-sha256.txt"}
+    return files | {"tagmanifest-sha256.txt": manifest(tags)}
+
+
+def program(
+    folder: Path, name: str, *arguments: str | Path, timeout: float = 280, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a program of the archive as somebody who has Python and nothing of this project."""
     command = [sys.executable, "-I", folder / name, *arguments]
-    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder.parent)}
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder.parent)} | variables
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=timeout
     )
@@ -60,6 +80,15 @@ def test_the_archive_of_a_real_run_verifies(alone: Path) -> None:
     assert "1,204 closes, their trades and metrics were computed again" in done.stdout
     claims = json.loads((alone / "data/claims.json").read_text())["decks"][0]["claims"]
     assert [claim for claim in claims if claim["how"] == "unexplained"] == []
+
+
+def test_each_job_of_a_real_run_recorded_its_machine(alone: Path) -> None:
+    found = json.loads((alone / "data/host/jobs.json").read_text())
+    ok = {job["makes"] for job in found["jobs"] if job["ended"] == "ok"}
+    assert {"market/bars.csv", "infer/base/decisions.jsonl", "leverage-2/deck.pptx"} <= ok
+    assert {job["program"] for job in found["jobs"]} >= {"samples", "train", "export_weights", "evaluate", "plot"}
+    assert found["totals"]["hours"] > 0
+    assert json.loads((alone / "data/host/machine.json").read_text())["processor"] == found["totals"]["processors"][0]
 
 
 def test_packing_again_gives_the_same_bytes(minimal: tuple[Workflow, str], packed: Path) -> None:
@@ -81,11 +110,7 @@ def test_replay_tells_what_other_decisions_change(alone: Path, tmp_path: Path) -
     files = {p.relative_to(alone).as_posix(): p.read_bytes() for p in alone.rglob("*") if p.is_file()}
     name = "data/results/leverage-2/equity.csv"
     files[name] = files[name].replace(b",100000.0,0.0,0.0\n", b",100001.0,0.0,0.0\n", 1)
-    payload = {n: c for n, c in files.items() if n.startswith("data/")}
-    files["manifest-sha256.txt"] = manifest(payload)
-    tags = {n: c for n, c in files.items() if n not in payload and n != "tagmanifest-sha256.txt"}
-    files["tagmanifest-sha256.txt"] = manifest(tags)
-    write_zip(tmp_path / "forged.zip", files)
+    write_zip(tmp_path / "forged.zip", with_new_checksums(files))
     done = program(alone, "replay.py", tmp_path / "forged.zip", "--python", sys.executable)
     assert done.returncode == 1
     assert "DIFFERS: leverage-2/equity.csv" in done.stdout
@@ -117,3 +142,19 @@ def test_replay_makes_the_pinned_environment_by_itself(alone: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "byte for byte" in done.stdout
     assert (alone.with_name("alone-replay") / "environment/bin/snakemake").exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_replay_with_other_instructions_of_the_processor_stays_within_the_tolerance(
+    alone: Path, tmp_path: Path
+) -> None:
+    """NumPy and OpenBLAS then add in another order, as they do on another kind of processor."""
+    files = {p.relative_to(alone).as_posix(): p.read_bytes() for p in alone.rglob("*") if p.is_file()}
+    files["data/host/machine.json"] = b'{"processor": "another kind"}\n'
+    write_zip(tmp_path / "other.zip", with_new_checksums(files))
+    other = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR", "OPENBLAS_CORETYPE": "Nehalem"}
+    done = program(alone, "replay.py", tmp_path / "other.zip", "--python", sys.executable, timeout=1700, **other)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "byte for byte" in done.stdout
+    print(done.stdout)

@@ -1,10 +1,11 @@
-"""`make test-long`: full sizes and rates over many seeds. Sections by name: -k demo, null, btc, kill, rates."""
+"""`make test-long`: full sizes and rates over many seeds. By name: -k demo, null, btc, kill, rates, archive."""
 
 from __future__ import annotations
 
 import copy
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from project_copy import PROJECT, Workflow, copy_project
+from test_archive import commit_sources, program, unpacked
 from test_workflow import BTC, FILES, files, rows
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(5400)]
@@ -182,7 +184,7 @@ def contents(results: Path) -> dict[str, bytes | list[dict]]:
     found: dict[str, bytes | list[dict]] = {}
     for path in sorted(p for p in results.rglob("*") if p.is_file()):
         name = path.relative_to(results).as_posix()
-        if name.startswith(("logs/", "benchmarks/")) or path.name in ("timing.json", ".metadata"):
+        if name.startswith(("logs/", "benchmarks/", "host/")) or path.name in ("timing.json", ".metadata"):
             continue
         if path.name == "metrics.jsonl":
             found[name] = [{key: row[key] for key in row if key not in TIMED} for row in rows(path)]
@@ -200,3 +202,18 @@ def test_equal_runs_are_equal_byte_for_byte(tmp_path: Path) -> None:
     assert made[0].keys() == made[1].keys()
     assert [name for name in made[0] if made[0][name] != made[1][name]] == []
     assert len(made[0]) > 50
+
+
+def test_demo_archive_is_verified_replayed_and_retrained_alone(demo: Workflow, tmp_path: Path) -> None:
+    """Each of the three from nothing but the ZIP file; on this machine all bytes are the same."""
+    commit_sources(demo)
+    demo.run("archive")
+    alone = unpacked(demo.results("demo") / "archive/demo.zip", tmp_path / "demo")
+    done = program(alone, "verify.py")
+    assert done.returncode == 0, done.stderr
+    assert "6,828 closes, their trades and metrics were computed again" in done.stdout
+    for name in ("replay.py", "retrain.py"):
+        done = program(alone, name, "--python", sys.executable, timeout=BUDGET_S)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(r"(\d+) of \1 files are the same, byte for byte", done.stdout)
+    assert "trained: 1,706 of 1,706 decisions are the same" in done.stdout

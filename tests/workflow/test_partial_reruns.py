@@ -122,7 +122,7 @@ def test_another_leverage_runs_simulate_to_deck_and_leaves_the_rest_untouched(
     new = set(after) - set(before)
     assert {name: after[name] for name in before} == before
     assert {f"leverage-3/{name}" for name in OF_A_LEVERAGE} <= new
-    assert {name.split("/")[0] for name in new} == {"leverage-3", "logs", "benchmarks"}
+    assert {name.split("/")[0] for name in new} == {"leverage-3", "logs", "benchmarks", "host"}
     assert "6 of 6 steps (100%) done" in said  # simulate, evaluate, plot, deck, tearsheet, all
     both = finished.configuration("both", changed(MINIMAL, "simulate.leverage", [2, 3.0]))
     assert finished.planned(both) == set()
