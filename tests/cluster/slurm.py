@@ -250,7 +250,7 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 300) -> Any:
     """Wait until something holds; returns it."""
     end = time.monotonic() + seconds
     while not (value := condition()):
