@@ -113,7 +113,7 @@ def check_summary(args: argparse.Namespace, sampling: Sampling) -> None:
     parameters = summary.get("parameters", {})
     names = ("max_new_tokens", "temperature", "top_p", "top_k", "seed")
     recorded = Sampling(**{name: parameters.get(name) for name in names}).meaning()
-    others = ("device", "finish")
+    others = ("device", "finish", "tensor", "attention", "prefix_cache")
     for name, value in {**sampling.meaning(), **{other: getattr(args, other) for other in others}}.items():
         was = {**recorded, **{other: parameters.get(other) for other in others}}.get(name)
         if was != value:

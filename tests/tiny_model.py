@@ -15,7 +15,12 @@ WORDS = ["Buy", "Sell", "rising", "falling", "strong", "weak", "trend", "quiet",
 
 
 def write_tiny_model(
-    folder: Path, seed: int = 0, context: int = 256, thinking_template: bool = False, spread: float = 0.08
+    folder: Path,
+    seed: int = 0,
+    context: int = 256,
+    thinking_template: bool = False,
+    spread: float = 0.08,
+    head: int = 16,
 ) -> Path:
     """Write config, random fp32 weights, tokenizer and chat template to `folder`.
 
@@ -31,6 +36,8 @@ def write_tiny_model(
         Whether the chat template opens ``<think>`` itself, as that of Qwen3-Thinking does.
     spread
         Standard deviation of the weights; larger makes the model surer of its (random) words.
+    head
+        Size of an attention head.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -59,7 +66,7 @@ def write_tiny_model(
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=304, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, max_position_embeddings=context, tie_word_embeddings=True,
+        num_key_value_heads=2, head_dim=head, max_position_embeddings=context, tie_word_embeddings=True,
         eos_token_id=fast.eos_token_id, bos_token_id=None, pad_token_id=fast.pad_token_id,
         initializer_range=spread, torch_dtype="float32",
     )  # fmt: skip

@@ -57,6 +57,13 @@ def test_an_invalid_answer_trades_as_the_policy_says_and_is_counted(file: Path) 
     assert (found.count("truncated"), found.count("unparsable"), found.invalid) == (1, 1, 2)
 
 
+def test_a_finished_answer_trades_as_it_says(file: Path) -> None:
+    rows = [row(0, status="finished"), row(1, decision="SELL", status="finished"), row(2, decision="SELL")]
+    found = read_decisions(write(file, rows))
+    np.testing.assert_array_equal(found.directions("HOLD"), [1, -1, -1])
+    assert (found.count("finished"), found.invalid) == (2, 0)
+
+
 @pytest.mark.parametrize(
     ("rows", "line", "words"),
     [
@@ -65,6 +72,7 @@ def test_an_invalid_answer_trades_as_the_policy_says_and_is_counted(file: Path) 
         ([row(0, status="fine")], 1, 'status "fine" is none of'),
         ([row(0, decision="HOLD")], 1, "decision HOLD does not go with status ok"),
         ([row(0, status="truncated")], 1, "decision BUY does not go with status truncated"),
+        ([row(0, decision="HOLD", status="finished")], 1, "decision HOLD does not go with status finished"),
         ([row(0, timestamp=5)], 1, 'no text under "timestamp"'),
         ([row(0, id="sample 0")], 1, 'id "sample 0" is not a split and a running number'),
         ([row(0), row(1), row(1)], 3, "a second decision for test-000001, which line 2 has already"),

@@ -74,6 +74,10 @@ def test_a_result_like_the_published_one_is_called_chance_with_its_p_value() -> 
     assert found.sentences["invalid"] == (
         "3 of 1,706 answers gave no decision (2 truncated, 1 unparsable) and trade as HOLD."
     )
+    finished = verdict(replace(CHANCE, truncated=0, unparsable=0, finished=12), Thresholds())
+    assert finished.sentences["invalid"] == (
+        "0 of 1,706 answers gave no decision; 12 more were cut and finished in a second pass."
+    )
 
 
 def test_every_combination_of_results_says_only_what_its_tests_allow() -> None:

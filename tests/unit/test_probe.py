@@ -205,12 +205,13 @@ def args(tmp_path: Path) -> argparse.Namespace:
     (tmp_path / "model" / "config.json").write_text("{}")
     write_bars(tmp_path / "bars.csv", market())
     (tmp_path / "test.jsonl").write_text("samples")
-    parameters = {"max_new_tokens": 32, "temperature": 0.0, "top_p": 1.0, "seed": 0, "device": "cpu"}
+    asked = {"device": "cpu", "finish": False, "tensor": 1, "attention": "fa3", "prefix_cache": False}
+    parameters = {"max_new_tokens": 32, "temperature": 0.0, "top_p": 1.0, "seed": 0, **asked}
     inputs = {"model": sha256(tmp_path / "model"), "samples": sha256(tmp_path / "test.jsonl")}
     write_json(tmp_path / "summary.json", {"parameters": parameters, "inputs": inputs})
     return argparse.Namespace(
         model=tmp_path / "model", samples=tmp_path / "test.jsonl", bars=tmp_path / "bars.csv",
-        summary=tmp_path / "summary.json", prompt="report", mask=False, device="cpu",
+        summary=tmp_path / "summary.json", prompt="report", mask=False, **asked,
         weeks=370, price_factor=27.0, names=[], hours=3, choice_seed=0,
     )  # fmt: skip
 
@@ -255,6 +256,9 @@ def test_other_settings_than_those_of_the_decisions_are_refused(
 def test_another_device_or_model_or_sample_file_is_refused(args: argparse.Namespace) -> None:
     args.device = "cuda"
     with pytest.raises(InputError, match="device was cpu, here it is cuda"):
+        probe.check_summary(args, GREEDY)
+    args.device, args.finish = "cpu", True
+    with pytest.raises(InputError, match="finish was False, here it is True"):
         probe.check_summary(args, GREEDY)
     args.samples.write_text("others")
     with pytest.raises(InputError, match="another samples file"):

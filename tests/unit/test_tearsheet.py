@@ -25,7 +25,7 @@ import tearsheet
 from common.errors import InputError
 from common.files import read_json, read_jsonl, sha256
 from report.theme import percent
-from tearsheet_page.decisions import LEAST_TEXT, outcomes, shortened
+from tearsheet_page.decisions import LEAST_TEXT, outcomes, read_words, shortened
 from tearsheet_page.figures import LARGEST_SVG, svg_address
 from tearsheet_page.markup import Markup, element, join, printable
 from tearsheet_page.tables import METRICS
@@ -357,3 +357,11 @@ def plain_picture(path: Path) -> None:
 
 def other_note(path: Path) -> None:
     path.write_text(re.sub(r"[0-9a-f]{64}", "0" * 64, path.read_text()))
+
+
+def test_a_second_pass_stands_behind_what_the_model_said_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    path.write_text(
+        '{"text": "up"}\n{"text": "<think>up", "finish": {"kept": 9, "text": "</think><answer>Buy</answer>"}}\n'
+    )
+    assert read_words(path) == ["up", "<think>up\n[cut here; second pass:]</think><answer>Buy</answer>"]

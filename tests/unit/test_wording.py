@@ -309,6 +309,14 @@ def test_invalid_answers_are_counted_for_both_models() -> None:
     )
 
 
+def test_answers_that_a_second_pass_finished_are_said_beside_them() -> None:
+    found = metrics(0.1, truncated=2, unparsable=1, finished=1200)
+    assert "3 of 1,706 (2 truncated, 1 unparsable), 1,200 more cut and finished in a second pass; M (base) 0 of" in (
+        wording.invalid_answers(found, 1706)
+    )
+    assert wording.invalid_count(found["strategies"][0], 1706, detailed=False) == "3 of 1,706, 1,200 finished"
+
+
 def test_a_strategy_that_never_traded_has_no_hit_rate_to_show() -> None:
     assert wording.characteristic(metrics(0, hit_rate=None)["strategies"][0], metrics(0)) == "Never held a position"
 

@@ -24,6 +24,8 @@ LAST_PLACE = 1.01e-4
 class Run:
     """One call of infer.py: its arguments, its outputs, its processes."""
 
+    PROGRAM = "scripts/infer.py"
+
     def __init__(self, folder: Path, shop: Path, **changes: object) -> None:
         self.folder = folder
         values = {
@@ -33,8 +35,9 @@ class Run:
             "output-summary": folder / "summary.json", "output-timing": folder / "timing.json",
         }  # fmt: skip
         values |= {name.replace("_", "-"): value for name, value in changes.items()}
-        self.command = [sys.executable, str(ROOT / "scripts" / "infer.py")]
-        self.command += [word for name, value in values.items() for word in (f"--{name}", str(value))]
+        self.command = [sys.executable, str(ROOT / self.PROGRAM)]
+        for name, value in values.items():
+            self.command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
         self.folder.mkdir(exist_ok=True)
         (self.folder / "tmp").mkdir(exist_ok=True)
         self.log = self.folder / "log"
@@ -101,10 +104,10 @@ def all_gone(processes: list[psutil.Process]) -> bool:
     return bool(gone) and not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
 
-def write_shop(folder: Path) -> Path:
+def write_shop(folder: Path, samples: int = SAMPLES, **model: Any) -> Path:
     """A model and its questions: `tiny` and `test.jsonl` in the folder."""
-    write_tiny_model(folder / "tiny")
-    rows = sample_rows(SAMPLES)
+    write_tiny_model(folder / "tiny", **model)
+    rows = sample_rows(samples)
     rows[-1]["prompt"] = rows[0]["prompt"]  # the same question twice
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
