@@ -14,8 +14,9 @@ import yaml
 from common.errors import InputError
 from common.hub import snapshot
 from configuration import read_schema, resolve
+from plan import disk_bytes
 from planning.machine import GPUS
-from planning.model import ASSUMED
+from planning.model import ASSUMED, weights
 from training_plan import described, plan_of, problems, shape_of, task_of
 
 PROJECT = Path(__file__).parents[2]
@@ -50,6 +51,21 @@ def test_the_paper_run_fits_on_eight_gpus_with_slime(tmp_path: Path) -> None:
     assert "engine slime on 8 x H100 80GB (tensor 2 x data 4)" in text
     assert "within a factor of 2" in text
     assert 8 < plan.seconds["train"] / 3600 < 32
+
+
+def test_the_readme_says_what_the_plan_says(tmp_path: Path) -> None:
+    readme = (PROJECT / "README.md").read_text()
+    plan = plan_of(paper(tmp_path), Path("nowhere"), H100)
+    assert plan is not None
+    sampling, update = (sum(parts.values()) / 1e9 for parts in (plan.footprint.sampling, plan.footprint.training))
+    hours = plan.seconds["train"] / 3600
+    assert f"{sampling:.0f} GB of each GPU while sampling, {update:.0f} GB in an update" in readme
+    assert f"{hours:.0f} h, {8 * hours:.0f} GPU-hours; {plan.seconds['infer'] / 3600:.0f} h on one GPU" in readme
+    own = plan_of(paper(tmp_path, engine="megatron"), Path("nowhere"), H100)
+    assert own is not None
+    assert f"({own.footprint.peak / 1e9:.0f} GB of each GPU)" in readme
+    disk = disk_bytes(paper(tmp_path), weights(plan.shape), ["base_model", "import_weights", "train", "export_weights"])
+    assert f"{disk / 1e9:.0f} GB for models and checkpoints" in readme
 
 
 def test_the_own_loop_is_refused_for_it_with_what_would_help(tmp_path: Path) -> None:
