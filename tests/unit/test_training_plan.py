@@ -14,7 +14,7 @@ import yaml
 from common.errors import InputError
 from common.hub import snapshot
 from configuration import read_schema, resolve
-from plan import disk_bytes
+from plan import disk_bytes, estimate
 from planning.machine import GPUS
 from planning.model import ASSUMED, weights
 from training_plan import described, plan_of, problems, shape_of, task_of
@@ -158,6 +158,17 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     settings["base_model"] |= {"source": "folder", "folder": str(folder)}
     with pytest.raises(InputError, match="only Qwen3ForCausalLM"):
         plan_of(settings, tmp_path, H100)
+
+
+def test_what_never_ran_takes_the_time_of_its_size_until_it_ran(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+    plan = plan_of(settings, Path("nowhere"), H100)
+    train, infer = estimate({"train": 1, "infer": 2}, {}, settings, {}, [], plan)
+    assert (train.seconds, infer.seconds) == (plan.seconds["train"], 2 * plan.seconds["infer"])
+    assert train.gpu_hours == pytest.approx(8 * train.seconds / 3600)
+    assert "size" in train.known_from
+    (ran,) = estimate({"infer": 2}, {}, settings, {"infer-base": "s\n10\n"}, [], plan)
+    assert ran.seconds == 20
 
 
 def test_all_ways_to_split_count_as_gpus(tmp_path: Path) -> None:
