@@ -10,7 +10,7 @@ from typing import Any
 from common.hub import snapshot
 from grpo.shape import Qwen3Shape, read_shape
 from isolation import hub_cache
-from planning.machine import ENGINES, Engine, Gpu, Task
+from planning.machine import SLIME, Engine, Gpu, Task, own_loop
 from planning.memory import Footprint, footprint
 from planning.model import ASSUMED, weights
 from planning.pace import FACTOR, LEAST_WEIGHTS, Pace, pace, sampling_seconds
@@ -82,7 +82,7 @@ def plan_of(settings: Mapping[str, Any], results: Path, gpu: Gpu) -> TrainingPla
         pool=infer.get("memory_fraction", 0.85),
         server_gpus=infer.get("tensor", 1),
     )
-    at_once = footprint(shape, ENGINES["slime"], asking, gpu).at_once
+    at_once = footprint(shape, SLIME, asking, gpu).at_once
     hours, test = settings["samples"]["test"], None
     if isinstance(hours, int) and at_once and weights(shape) >= LEAST_WEIGHTS:
         share, together = -(-hours // infer.get("data", 1)), asking.server_gpus
@@ -140,8 +140,9 @@ def task_of(settings: Mapping[str, Any]) -> Task:
 
 def engine_of(train: Mapping[str, Any]) -> Engine:
     """The engine, as it is set."""
-    engine = ENGINES[train["engine"]]
-    return replace(engine, recompute=_several(train).get("recompute", engine.recompute))
+    if train["engine"] == "slime":
+        return replace(SLIME, recompute=_several(train).get("recompute", True))
+    return own_loop(**{key: train[key] for key in ("precision", "optimizer", "recompute") if key in train})
 
 
 def gpus_of(section: Mapping[str, Any]) -> int:

@@ -72,12 +72,30 @@ class Engine:
     server: bool
 
 
-# The own loop's loss holds, in float32, scaled logits, their log-softmax, probabilities, the product for the entropy
-# and a gradient; slime's the logits in bfloat16 and copies in float32 for log-probabilities and entropy.
-ENGINES = {
-    "megatron": Engine("megatron", 4, 4, 8, 4, False, 4, False, True, 20, True, False),
-    "slime": Engine("slime", 2, 4, 12, 0, True, 2, True, False, 18, False, True),
-}
+# slime's loss holds the logits in bfloat16, and copies in float32 for log-probabilities and entropy.
+SLIME = Engine("slime", 2, 4, 12, 0, True, 2, True, False, 18, False, True)
+
+
+def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: bool = False) -> Engine:
+    """The engine megatron: this project's loop.
+
+    Its loss holds, in float32, scaled logits, their log-softmax, probabilities, the product for the entropy and a
+    gradient.
+
+    Parameters
+    ----------
+    precision
+        `fp32`, or `bf16` with gradients, master weights and Adam's state in float32.
+    optimizer
+        Where Adam's state lies: `replicated`, `distributed` over the data ranks, or `offloaded` from the GPU.
+    recompute
+        As in `Engine`.
+    """
+    number, optimiser = (4, 8) if precision == "fp32" else (2, 12)
+    if optimizer == "offloaded":
+        optimiser = 0
+    sharded = optimizer != "replicated"
+    return Engine("megatron", number, 4, optimiser, number, sharded, number, recompute, True, 20, True, False)
 
 
 @dataclass(frozen=True)

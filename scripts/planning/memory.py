@@ -91,7 +91,7 @@ def micro_batch(engine: Engine, task: Task) -> tuple[int, int]:
         tokens = max(task.micro_batch, -(-task.length // task.context))
         return tokens, tokens
     group = task.prompt + task.group * task.answer  # its prompt once
-    tokens = max(task.micro_batch // group, 1) * group
+    tokens = max(task.micro_batch, group)
     return tokens, tokens * task.group * task.answer // group
 
 
