@@ -141,7 +141,8 @@ def task_of(settings: Mapping[str, Any]) -> Task:
 def engine_of(train: Mapping[str, Any]) -> Engine:
     """The engine, as it is set."""
     if train["engine"] == "slime":
-        return replace(SLIME, recompute=_several(train).get("recompute", True))
+        several = _several(train)
+        return replace(SLIME, recompute=several.get("recompute", True), released=several.get("offload", True))
     return own_loop(**{key: train[key] for key in ("precision", "optimizer", "recompute") if key in train})
 
 

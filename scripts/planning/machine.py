@@ -54,8 +54,9 @@ class Engine:
     groups_whole
         Whether a micro-batch holds whole groups of answers; else one sequence at least.
     server
-        Whether a server (SGLang) samples, from a pool of its own while the training's memory is released; else
-        the training samples itself, all answers at once.
+        Whether a server (SGLang) samples, from a pool of its own; else the training itself, all answers at once.
+    released
+        Whether server and training leave the GPU to each other in turn.
     """
 
     name: str
@@ -70,10 +71,11 @@ class Engine:
     loss: float
     groups_whole: bool
     server: bool
+    released: bool
 
 
 # slime's loss holds the logits in bfloat16, and copies in float32 for log-probabilities and entropy.
-SLIME = Engine("slime", 2, 4, 12, 0, True, 2, True, False, 18, False, True)
+SLIME = Engine("slime", 2, 4, 12, 0, True, 2, True, False, 18, False, True, True)
 
 
 def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: bool = False) -> Engine:
@@ -95,7 +97,7 @@ def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: 
     if optimizer == "offloaded":
         optimiser = 0
     sharded = optimizer != "replicated"
-    return Engine("megatron", number, 4, optimiser, number, sharded, number, recompute, True, 20, True, False)
+    return Engine("megatron", number, 4, optimiser, number, sharded, number, recompute, True, 20, True, False, False)
 
 
 @dataclass(frozen=True)
