@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,13 @@ def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: 
         optimiser = 0
     sharded = optimizer != "replicated"
     return Engine("megatron", number, 4, optimiser, number, sharded, number, recompute, True, 20, True, False, False)
+
+
+def engine_of(name: str, recompute: bool, released: bool, precision: str, optimizer: str) -> Engine:
+    """An engine by its name and settings; each takes those that it has."""
+    if name == "slime":
+        return replace(SLIME, recompute=recompute, released=released)
+    return own_loop(precision, optimizer, recompute)
 
 
 @dataclass(frozen=True)

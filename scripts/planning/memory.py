@@ -63,7 +63,7 @@ def footprint(shape: Qwen3Shape, engine: Engine, task: Task, gpu: Gpu) -> Footpr
         pool = task.pool * gpu.memory
         cache = max(0.0, pool - served)
         # What was released is on the host; contexts stay.
-        sampling = {"server's weights": served, "KV cache": cache, "overhead": OVERHEAD}
+        sampling = {"server's weights": served, "server's cache": cache, "overhead": OVERHEAD}
         if not engine.released:
             training, sampling = training | sampling, states | sampling
         return Footprint(training, sampling, int(cache * task.server_gpus / (token * task.length)) // task.server_gpus)
