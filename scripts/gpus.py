@@ -10,14 +10,9 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from common.errors import InputError, run
-from grpo.shape import read_shape
-from planning.machine import Gpu as Specification
-from planning.machine import Task, engine_of
-from planning.memory import footprint
-from planning.refusal import MEMORY_ERROR, refusals
+from planning.start import checked
 
 QUERY = "index,uuid,name,memory.total,driver_version"
 PATIENCE_S = 30  # a hung driver answers never
@@ -63,7 +58,8 @@ def main() -> None:
     check(gpus, args.count, args.memory_mb, args.driver, describe(os.environ))
     print(f"{len(gpus)} x {gpus[0].name}, {gpus[0].memory_mb} MB, driver {gpus[0].driver}", flush=True)
     if args.training:
-        print(held(gpus[: args.count], args.model, args.training, describe(os.environ)), flush=True)
+        smallest = min(gpus[: args.count], key=lambda gpu: gpu.memory_mb)
+        print(checked(args.model, args.training, smallest.name, smallest.memory_mb, describe(os.environ)), flush=True)
 
 
 def listed() -> list[Gpu]:
@@ -149,25 +145,6 @@ def check(gpus: list[Gpu], count: int, memory_mb: int, driver: int, where: str) 
                 f"{where}: the driver is {gpu.driver}, at least {driver} is needed. "
                 "Exclude this node, or lower gpu_driver in slurm/config.yaml."
             )
-
-
-def held(gpus: list[Gpu], model: Path, training: Mapping[str, Any], where: str) -> str:
-    """What a training takes by its size; refuse what cannot fit the smallest GPU, allowing for the estimate's error.
-
-    Raises
-    ------
-    InputError
-        Names the machine, the largest part, and what would lower it.
-    """
-    shape, task = read_shape(model), Task(**training["task"])
-    smallest = min(gpus, key=lambda gpu: gpu.memory_mb)
-    memory = smallest.memory_mb * 1e6
-    needed = footprint(shape, engine_of(**training["engine"]), task, Specification(smallest.name, memory, 1, 1))
-    name = f"{smallest.name}, with {100 * MEMORY_ERROR:.0f}% for the estimate's error,"
-    if lines := refusals(shape, task, needed, name, memory * (1 + MEMORY_ERROR)):
-        raise InputError(f"{where}: {lines[0]}")
-    update, sampling = (sum(parts.values()) / 1e9 for parts in (needed.training, needed.sampling))
-    return f"by its size the training takes {update:.0f} GB of a GPU in an update, {sampling:.0f} GB while sampling"
 
 
 def describe(environment: Mapping[str, str]) -> str:
