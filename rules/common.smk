@@ -2,10 +2,12 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 
 sys.path.insert(0, str(Path(workflow.basedir) / "rules"))
+sys.path.append(str(Path(workflow.basedir) / "scripts"))
 from configuration import ConfigurationError, chosen, flags, missing_files, read_schema, resolve, text
 from containers import ContainerError, provide
 from containers import record as record_images
@@ -13,6 +15,7 @@ from digest import code_digest, constant
 from images import image_of, image_path, root_arguments
 from isolation import arguments, hub_cache, named_paths, of_another_job, passed, scratch_folder, sees_gpus
 from snakemake.logging import logger
+from training_plan import engine_settings, task_of
 from trials import trials_elsewhere
 
 # Programs run with the Python that runs Snakemake, whether its environment is activated or not.
@@ -92,6 +95,14 @@ def isolate(settings):
 def gpus_checked(count):
     """Flags of the check that a job makes before it uses GPUs; how many it gets is what the rule asks for."""
     return f"--device={config['device']} --count={count}"
+
+
+def training_checked(model):
+    """Flags of the check that a training fits its GPUs; none on a CPU."""
+    if config["device"] != "cuda":
+        return ""
+    asked = {"engine": engine_settings(config["train"]), "task": asdict(task_of(config))}
+    return f"--model={model} --training={quote(json.dumps(asked))}"
 
 
 def hub_flags():

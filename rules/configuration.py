@@ -70,7 +70,8 @@ def missing_files(settings: Settings) -> list[str]:
     market, model = settings["market"], settings["base_model"]
     problems = []
     if market["source"] == "csv" and not Path(market["csv"]["path"]).is_file():
-        problems.append(_problem("market.csv.path", market["csv"]["path"], "the path of an existing CSV file"))
+        what = "the path of an existing CSV file with the columns timestamp (UTC) and close, which you bring"
+        problems.append(_problem("market.csv.path", market["csv"]["path"], what))
     if model["source"] == "folder" and not Path(model["folder"]).is_dir():
         problems.append(_problem("base_model.folder", model["folder"], "the path of an existing Hugging Face folder"))
     for variant in settings["evaluate"]["variants"]:

@@ -30,7 +30,7 @@ rule train:
         gpu_memory_mb=0,
         gpu_driver=0,
     params:
-        gpus=gpus_checked(TRAIN_GPUS),
+        gpus=lambda wildcards, input: f"{gpus_checked(TRAIN_GPUS)} {training_checked(input.base)}".strip(),
         launcher=LAUNCHER if TRAIN_PROCESSES > 1 else "",
         flags=flags(config["train"] | {"device": config["device"]}),
         version=constant(script("train"), "TRAINING_VERSION"),

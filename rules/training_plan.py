@@ -10,25 +10,15 @@ from typing import Any
 from common.hub import snapshot
 from grpo.shape import Qwen3Shape, read_shape
 from isolation import hub_cache
-from planning.machine import ENGINES, Engine, Gpu, Task
+from planning.machine import SLIME, Gpu, Task, engine_of
 from planning.memory import Footprint, footprint
 from planning.model import ASSUMED, weights
 from planning.pace import FACTOR, LEAST_WEIGHTS, Pace, pace, sampling_seconds
+from planning.refusal import MEMORY_ERROR, refusals
 
 # Tokens of the longest prompt, chat template included, counted with Qwen's own vocabulary
 # (tests/unit/test_qwen_vocabulary.py): a report with prices and dates, and one with both hidden.
 PROMPT = {"report": 640, "masked": 400, "compact": 64}
-# Memory of published runs lies within this share of the estimate.
-MEMORY_ERROR = 0.15
-
-# What lowers a part of the memory.
-_LOWER = {
-    "activations": "lower train.tokens_per_micro_batch or raise tensor",
-    "logits": "lower train.tokens_per_micro_batch or train.max_new_tokens",
-    "KV cache": "this engine samples a whole batch at once: lower train.prompts_per_iteration or train.max_new_tokens, "
-    "raise train.data, or use train.engine: slime",
-}
-_MORE_GPUS = "raise tensor, or take GPUs with more memory"
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ def plan_of(settings: Mapping[str, Any], results: Path, gpu: Gpu) -> TrainingPla
     if settings["device"] != "cuda" or known is None:
         return None
     shape, origin = known
-    task, engine = task_of(settings), engine_of(settings["train"])
+    task, engine = task_of(settings), engine_of(**engine_settings(settings["train"]))
     memory = footprint(shape, engine, task, gpu)
     infer = settings["infer"]
     asking = replace(
@@ -82,7 +72,7 @@ def plan_of(settings: Mapping[str, Any], results: Path, gpu: Gpu) -> TrainingPla
         pool=infer.get("memory_fraction", 0.85),
         server_gpus=infer.get("tensor", 1),
     )
-    at_once = footprint(shape, ENGINES["slime"], asking, gpu).at_once
+    at_once = footprint(shape, SLIME, asking, gpu).at_once
     hours, test = settings["samples"]["test"], None
     if isinstance(hours, int) and at_once and weights(shape) >= LEAST_WEIGHTS:
         share, together = -(-hours // infer.get("data", 1)), asking.server_gpus
@@ -138,10 +128,16 @@ def task_of(settings: Mapping[str, Any]) -> Task:
     )
 
 
-def engine_of(train: Mapping[str, Any]) -> Engine:
-    """The engine, as it is set."""
-    engine = ENGINES[train["engine"]]
-    return replace(engine, recompute=_several(train).get("recompute", engine.recompute))
+def engine_settings(train: Mapping[str, Any]) -> dict[str, Any]:
+    """What `planning.machine.engine_of` takes."""
+    several = _several(train)
+    return {
+        "name": train["engine"],
+        "recompute": several["recompute"] if "recompute" in several else train.get("recompute", False),
+        "released": several.get("offload", True),
+        "precision": train.get("precision", "fp32"),
+        "optimizer": train.get("optimizer", "replicated"),
+    }
 
 
 def gpus_of(section: Mapping[str, Any]) -> int:
@@ -158,31 +154,7 @@ def _several(train: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def problems(plan: TrainingPlan) -> list[str]:
     """What cannot work, one line each."""
-    task, shape, gpu = plan.task, plan.shape, plan.gpu
-    found = []
-    for name in ("heads", "query_groups", "ffn"):
-        if getattr(shape, name) % task.tensor:
-            found.append(f"train: tensor {task.tensor} does not divide the model's {name} ({getattr(shape, name)}).")
-    if shape.layers % task.pipeline:
-        found.append(f"train: pipeline {task.pipeline} does not divide the model's layers ({shape.layers}).")
-    if task.length > shape.max_positions:
-        found.append(
-            f"train.max_new_tokens: {task.prompt} tokens of a prompt and {task.answer} new ones exceed the model's "
-            f"{shape.max_positions} positions."
-        )
-    for doing, parts in (("an update", plan.footprint.training), ("sampling", plan.footprint.sampling)):
-        if sum(parts.values()) > gpu.memory:
-            largest = max(parts, key=lambda part: parts[part])
-            found.append(
-                f"train: {doing} takes {_gb(sum(parts.values()))} of each GPU, {gpu.name} has {_gb(gpu.memory)}; the "
-                f"most is {largest}, {_gb(parts[largest])}: {_LOWER.get(largest, _MORE_GPUS)}."
-            )
-    if plan.footprint.at_once == 0:
-        found.append(
-            f"train: the server's pool, {100 * task.pool:.0f}% of a GPU, does not hold the weights and one answer of "
-            f"{task.answer} tokens: {_MORE_GPUS}."
-        )
-    return found
+    return refusals(plan.shape, plan.task, plan.footprint, plan.gpu.name, plan.gpu.memory)
 
 
 def described(plan: TrainingPlan) -> str:
@@ -218,7 +190,3 @@ def described(plan: TrainingPlan) -> str:
         f"estimate of memory and within a factor of {FACTOR} of one of time."
     )
     return "\n".join(lines)
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.0f} GB"

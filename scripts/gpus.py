@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from common.errors import InputError, run
 from common.nvidia import LIST, PATIENCE_S, Gpu, parse, visible
+from planning.start import checked
 
 
 def arguments() -> argparse.Namespace:
@@ -20,6 +22,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, required=True, help="GPUs that the job uses")
     parser.add_argument("--memory-mb", type=int, default=0, help="least memory of each, in MB")
     parser.add_argument("--driver", type=int, default=0, help="least main version of the driver")
+    parser.add_argument("--model", type=Path, help="Hugging Face folder of the model that is trained")
+    parser.add_argument("--training", type=json.loads, help="JSON: what planning.machine calls engine and task")
     return parser.parse_args()
 
 
@@ -31,6 +35,9 @@ def main() -> None:
     gpus = visible(listed(), os.environ)
     check(gpus, args.count, args.memory_mb, args.driver, describe(os.environ))
     print(f"{len(gpus)} x {gpus[0].name}, {gpus[0].memory_mb} MB, driver {gpus[0].driver}", flush=True)
+    if args.training:
+        smallest = min(gpus[: args.count], key=lambda gpu: gpu.memory_mb)
+        print(checked(args.model, args.training, smallest.name, smallest.memory_mb, describe(os.environ)), flush=True)
 
 
 def listed() -> list[Gpu]:

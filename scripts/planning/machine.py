@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ class Engine:
     groups_whole
         Whether a micro-batch holds whole groups of answers; else one sequence at least.
     server
-        Whether a server (SGLang) samples, from a pool of its own while the training's memory is released; else
-        the training samples itself, all answers at once.
+        Whether a server (SGLang) samples, from a pool of its own; else the training itself, all answers at once.
+    released
+        Whether server and training leave the GPU to each other in turn.
     """
 
     name: str
@@ -70,14 +71,40 @@ class Engine:
     loss: float
     groups_whole: bool
     server: bool
+    released: bool
 
 
-# The own loop's loss holds, in float32, scaled logits, their log-softmax, probabilities, the product for the entropy
-# and a gradient; slime's the logits in bfloat16 and copies in float32 for log-probabilities and entropy.
-ENGINES = {
-    "megatron": Engine("megatron", 4, 4, 8, 4, False, 4, False, True, 20, True, False),
-    "slime": Engine("slime", 2, 4, 12, 0, True, 2, True, False, 18, False, True),
-}
+# slime's loss holds the logits in bfloat16, and copies in float32 for log-probabilities and entropy.
+SLIME = Engine("slime", 2, 4, 12, 0, True, 2, True, False, 18, False, True, True)
+
+
+def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: bool = False) -> Engine:
+    """The engine megatron: this project's loop.
+
+    Its loss holds, in float32, scaled logits, their log-softmax, probabilities, the product for the entropy and a
+    gradient.
+
+    Parameters
+    ----------
+    precision
+        `fp32`, or `bf16` with gradients, master weights and Adam's state in float32.
+    optimizer
+        Where Adam's state lies: `replicated`, `distributed` over the data ranks, or `offloaded` from the GPU.
+    recompute
+        As in `Engine`.
+    """
+    number, optimiser = (4, 8) if precision == "fp32" else (2, 12)
+    if optimizer == "offloaded":
+        optimiser = 0
+    sharded = optimizer != "replicated"
+    return Engine("megatron", number, 4, optimiser, number, sharded, number, recompute, True, 20, True, False, False)
+
+
+def engine_of(name: str, recompute: bool, released: bool, precision: str, optimizer: str) -> Engine:
+    """An engine by its name and settings; each takes those that it has."""
+    if name == "slime":
+        return replace(SLIME, recompute=recompute, released=released)
+    return own_loop(precision, optimizer, recompute)
 
 
 @dataclass(frozen=True)

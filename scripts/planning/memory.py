@@ -62,8 +62,10 @@ def footprint(shape: Qwen3Shape, engine: Engine, task: Task, gpu: Gpu) -> Footpr
         served = weights(shape) * 2.0 / task.server_gpus
         pool = task.pool * gpu.memory
         cache = max(0.0, pool - served)
-        # What the training released is on the host; only its own context stays.
-        sampling = {"server's weights": served, "KV cache": cache, "overhead": OVERHEAD}
+        # What was released is on the host; contexts stay.
+        sampling = {"server's weights": served, "server's cache": cache, "overhead": OVERHEAD}
+        if not engine.released:
+            training, sampling = training | sampling, states | sampling
         return Footprint(training, sampling, int(cache * task.server_gpus / (token * task.length)) // task.server_gpus)
     # Each prompt is read once, then its cache is copied for each answer.
     sequences = task.samples / task.data * (1 + 1 / task.group)
@@ -91,7 +93,7 @@ def micro_batch(engine: Engine, task: Task) -> tuple[int, int]:
         tokens = max(task.micro_batch, -(-task.length // task.context))
         return tokens, tokens
     group = task.prompt + task.group * task.answer  # its prompt once
-    tokens = max(task.micro_batch // group, 1) * group
+    tokens = max(task.micro_batch, group)
     return tokens, tokens * task.group * task.answer // group
 
 

@@ -115,6 +115,7 @@ def test_the_paper_run_without_its_market_is_one_line() -> None:
     paper["market"]["csv"]["path"] = "no/such/bars.csv"
     (line,) = missing_files(paper)
     assert line.startswith('market.csv.path: given "no/such/bars.csv"')
+    assert "which you bring" in line
 
 
 def test_the_page_about_the_configuration_is_made_from_the_schema() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from common.errors import InputError
 from gpus import Gpu, check, parse, visible
+from planning.machine import Task
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "gpus.py"
 LINE = "{0}, GPU-{0}{0}, NVIDIA H100 80GB HBM3, 81559, 550.54.15"
@@ -69,6 +72,40 @@ def test_what_is_missing_is_one_line(
     (line,) = done.stderr.splitlines()
     assert line.startswith("gpus: error: ")
     assert said in line
+
+
+def test_a_training_that_cannot_fit_ends_before_it_loads_anything(tmp_path: Path) -> None:
+    config = {
+        "architectures": ["Qwen3ForCausalLM"],
+        "num_hidden_layers": 36,
+        "hidden_size": 2560,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 9728,
+        "vocab_size": 151936,
+        "rope_theta": 5000000,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 262144,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    task = Task(2, 1, 1, 1, 1024, 8, 640, 2048, 8192, 0.7, 1)
+
+    def job(engine: str, **change: int) -> subprocess.CompletedProcess[str]:
+        settings = {"name": engine, "recompute": True, "released": True, "precision": "fp32", "optimizer": "replicated"}
+        asked = {"engine": settings, "task": asdict(replace(task, **change))}
+        flags = ["--device=cuda", "--count=2", f"--model={tmp_path}", f"--training={json.dumps(asked)}"]
+        return run(tmp_path, printing(TWO), *flags)
+
+    fits = job("slime")
+    assert fits.returncode == 0, fits.stderr
+    assert "by its size the training takes" in fits.stdout
+    for done in (job("megatron"), job("slime", micro_batch=65536)):
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert "train: an update takes" in line
+        assert "NVIDIA H100 80GB HBM3, with 15%" in line
 
 
 def test_cuda_sees_what_is_named_up_to_the_first_unknown() -> None:

@@ -12,7 +12,7 @@ from tests.tiny_model import write_tiny_model
 
 from grpo.hugging_face import read_tensors
 from grpo.shape import Qwen3Shape, read_shape
-from planning.machine import ENGINES, GPUS, Task
+from planning.machine import GPUS, SLIME, Task, own_loop
 from planning.memory import OVERHEAD, footprint, layer_activations, micro_batch
 from planning.model import ASSUMED, cache_bytes, forward_flops, weights
 from planning.pace import pace, sampling_seconds, update_seconds
@@ -56,31 +56,45 @@ def test_a_small_model_by_hand() -> None:
 
 def test_states_of_both_engines_by_hand() -> None:
     count = weights(REAL)
-    own = footprint(REAL, ENGINES["megatron"], dataclasses.replace(TASK, tensor=1, data=1), H100).training
+    own = footprint(REAL, own_loop(), dataclasses.replace(TASK, tensor=1, data=1), H100).training
     # 20 bytes a weight: values, gradients, two moments, reference, all in float32.
     assert sum(own[name] for name in ("weights", "gradients", "optimiser", "reference")) == 20 * count
-    slime = footprint(REAL, ENGINES["slime"], TASK, H100).training
+    slime = footprint(REAL, SLIME, TASK, H100).training
     assert slime["weights"] + slime["gradients"] == 6 * count / 2
     assert slime["optimiser"] == 12 * count / 2 / 4
     assert slime["overhead"] == OVERHEAD
 
 
+def test_states_of_the_own_loop_in_bfloat16_by_hand() -> None:
+    count = weights(REAL)
+
+    def states(optimizer: str) -> float:
+        task = dataclasses.replace(TASK, tensor=1, data=4)
+        parts = footprint(REAL, own_loop("bf16", optimizer), task, H100).training
+        return sum(parts[name] for name in ("weights", "gradients", "optimiser", "reference")) / count
+
+    # Values 2, gradients 4, master weights and two moments 12, reference 2.
+    assert states("replicated") == pytest.approx(20)
+    assert states("distributed") == pytest.approx(8 + 12 / 4)
+    assert states("offloaded") == pytest.approx(8)
+
+
 def test_the_own_loop_packs_whole_groups_and_slime_whole_answers() -> None:
-    assert micro_batch(ENGINES["slime"], TASK) == (8192, 8192)
-    assert micro_batch(ENGINES["slime"], dataclasses.replace(TASK, micro_batch=10)) == (2688, 2688)
+    assert micro_batch(SLIME, TASK) == (8192, 8192)
+    assert micro_batch(SLIME, dataclasses.replace(TASK, micro_batch=10)) == (2688, 2688)
     group = 640 + 8 * 2048
-    assert micro_batch(ENGINES["megatron"], TASK) == (group, 8 * 2048)
-    assert micro_batch(ENGINES["megatron"], dataclasses.replace(TASK, micro_batch=2 * group + 1)) == (2 * group, 32768)
+    assert micro_batch(own_loop(), TASK) == (group, 8 * 2048)
+    twice = dataclasses.replace(TASK, micro_batch=2 * group)
+    assert micro_batch(own_loop(), twice) == (2 * group, 2 * 8 * 2048)
 
 
 def test_recomputation_keeps_an_input_a_layer_and_one_layer_more() -> None:
-    slime = ENGINES["slime"]
-    kept = footprint(REAL, dataclasses.replace(slime, recompute=False), TASK, H100).training["activations"]
-    again = footprint(REAL, slime, TASK, H100).training["activations"]
+    kept = footprint(REAL, dataclasses.replace(SLIME, recompute=False), TASK, H100).training["activations"]
+    again = footprint(REAL, SLIME, TASK, H100).training["activations"]
     assert kept == 36 * 8192 * layer_activations(REAL, 2, 2)
     assert again == 8192 * (36 * 2560 * 2 + layer_activations(REAL, 2, 2))
-    longer = update_seconds(REAL, slime, TASK, H100)
-    assert longer / update_seconds(REAL, dataclasses.replace(slime, recompute=False), TASK, H100) == pytest.approx(
+    longer = update_seconds(REAL, SLIME, TASK, H100)
+    assert longer / update_seconds(REAL, dataclasses.replace(SLIME, recompute=False), TASK, H100) == pytest.approx(
         6 / 5
     )
 
@@ -89,7 +103,7 @@ def test_recomputation_keeps_an_input_a_layer_and_one_layer_more() -> None:
 def test_more_ranks_take_no_more_memory_and_more_answers_no_less(
     tensor: int, data: int, samples: int, answer: int
 ) -> None:
-    for engine in ENGINES.values():
+    for engine in (SLIME, own_loop(), own_loop("bf16", "distributed", True)):
         task = dataclasses.replace(TASK, tensor=tensor, data=data, samples=samples * data, answer=answer)
         here = footprint(REAL, engine, task, H100)
         split = footprint(REAL, engine, dataclasses.replace(task, tensor=2 * tensor), H100)
@@ -117,4 +131,4 @@ def test_a_step_that_reads_the_weights_alone_by_hand() -> None:
 
 
 def test_of_a_tiny_model_no_time_is_said() -> None:
-    assert pace(SMALL, ENGINES["slime"], TASK, H100, None) is None
+    assert pace(SMALL, SLIME, TASK, H100, None) is None

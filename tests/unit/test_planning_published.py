@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from grpo.shape import Qwen3Shape
-from planning.machine import ENGINES, GPUS, Task
+from planning.machine import GPUS, SLIME, Task, own_loop
 from planning.memory import layer_activations
 from planning.model import ASSUMED, cache_bytes, forward_flops, weights
 from planning.pace import FACTOR, LEAST_WEIGHTS, sampling_seconds, update_seconds
@@ -38,7 +38,7 @@ def test_weights_and_states_of_a_megatron_run() -> None:
     # "Number of parameters in most loaded shard in billions: 1.7138"
     # "Theoretical memory footprints: weight and optimizer=9884.48 MB"; "memory (MB) | allocated: 9909.07763671875"
     assert weights(LAION) == pytest.approx(1.7138e9, abs=0.0001e9)
-    engine = ENGINES["slime"]
+    engine = SLIME
     states = weights(LAION) * (engine.weights + engine.gradients + engine.optimiser / 252) / MIB
     assert states == pytest.approx(9909.08, rel=0.005)
 
@@ -46,7 +46,7 @@ def test_weights_and_states_of_a_megatron_run() -> None:
 def test_peak_memory_of_a_megatron_run() -> None:
     # "max allocated: 50277.15625" MB, with --recompute-activations, which keeps all but scores, that flash attention
     # never has. Of the loss: logits in bfloat16, in float32, and their exponentials: 10 bytes.
-    engine = dataclasses.replace(ENGINES["slime"], recompute=False, loss=10)
+    engine = dataclasses.replace(SLIME, recompute=False, loss=10)
     states = weights(LAION) * (engine.weights + engine.gradients + engine.optimiser / 252)
     tokens = 4 * 4096
     peak = states + layer_activations(LAION, 2, 1) * 24 * tokens + tokens * LAION.vocabulary * engine.loss
@@ -98,7 +98,7 @@ def test_times_of_grpo_on_the_same_model() -> None:
     h800 = GPUS["h100"]
     rollout = sampling_seconds(QWEN3_4B, h800, 64, 64, task.prompt, task.answer)
     assert 1 / FACTOR < rollout / 23.8 < FACTOR
-    assert 1 / FACTOR < update_seconds(QWEN3_4B, ENGINES["slime"], task, h800) / 16.8 < FACTOR
+    assert 1 / FACTOR < update_seconds(QWEN3_4B, SLIME, task, h800) / 16.8 < FACTOR
 
 
 @pytest.mark.parametrize("published", [55.51, 87.94])
@@ -121,6 +121,6 @@ def test_what_was_measured_here_is_too_small_to_be_said_in_advance() -> None:
     measured = json.loads(path.read_text())["median_of_iterations_6_and_later"]["cuda, 256 prompts"]
     tiny = Qwen3Shape(2, 64, 4, 2, 16, 192, 304, 1e4, 1e-6, True, 256)
     task = Task(1, 1, 1, 1, 256 * 8, 8, 19, 9, 16384, 0.7, 1)
-    estimated = update_seconds(tiny, ENGINES["megatron"], task, GPUS["h100"])
+    estimated = update_seconds(tiny, own_loop(), task, GPUS["h100"])
     assert measured["update_seconds"] > 5 * estimated
     assert weights(tiny) < LEAST_WEIGHTS

@@ -14,8 +14,9 @@ import yaml
 from common.errors import InputError
 from common.hub import snapshot
 from configuration import read_schema, resolve
+from plan import disk_bytes, estimate
 from planning.machine import GPUS
-from planning.model import ASSUMED
+from planning.model import ASSUMED, weights
 from training_plan import described, plan_of, problems, shape_of, task_of
 
 PROJECT = Path(__file__).parents[2]
@@ -29,8 +30,8 @@ def paper(tmp_path: Path, **train: Any) -> dict[str, Any]:
     """The paper run with an empty cache, as engine slime has it unless `train` says something else."""
     settings = resolve(PAPER, SCHEMA)
     settings["base_model"]["hub"]["cache"] = str(tmp_path / "cache")
-    several = {"slime": {"nodes": 1, "pipeline": 1, "context": 1, "engine_gpus": 1, "memory_fraction": 0.7}}
-    settings["train"] |= {"engine": "slime", **several, **train}
+    several = {"nodes": 1, "pipeline": 1, "context": 1, "engine_gpus": 1, "memory_fraction": 0.7, "recompute": True}
+    settings["train"] |= {"engine": "slime", **train, "slime": several | train.get("slime", {})}
     return settings
 
 
@@ -52,6 +53,21 @@ def test_the_paper_run_fits_on_eight_gpus_with_slime(tmp_path: Path) -> None:
     assert 8 < plan.seconds["train"] / 3600 < 32
 
 
+def test_the_readme_says_what_the_plan_says(tmp_path: Path) -> None:
+    readme = (PROJECT / "README.md").read_text()
+    plan = plan_of(paper(tmp_path), Path("nowhere"), H100)
+    assert plan is not None
+    sampling, update = (sum(parts.values()) / 1e9 for parts in (plan.footprint.sampling, plan.footprint.training))
+    hours = plan.seconds["train"] / 3600
+    assert f"{sampling:.0f} GB of each GPU while sampling, {update:.0f} GB in an update" in readme
+    assert f"{hours:.0f} h, {8 * hours:.0f} GPU-hours; {plan.seconds['infer'] / 3600:.0f} h on one GPU" in readme
+    own = plan_of(paper(tmp_path, engine="megatron"), Path("nowhere"), H100)
+    assert own is not None
+    assert f"({own.footprint.peak / 1e9:.0f} GB of each GPU)" in readme
+    disk = disk_bytes(paper(tmp_path), weights(plan.shape), ["base_model", "import_weights", "train", "export_weights"])
+    assert f"{disk / 1e9:.0f} GB for models and checkpoints" in readme
+
+
 def test_the_own_loop_is_refused_for_it_with_what_would_help(tmp_path: Path) -> None:
     lines = found(paper(tmp_path, engine="megatron"))
     assert any("sampling takes" in line and "KV cache" in line and "engine: slime" in line for line in lines)
@@ -66,6 +82,7 @@ def test_the_own_loop_is_refused_for_it_with_what_would_help(tmp_path: Path) -> 
         ({"max_new_tokens": 262144}, "exceed the model's 262144 positions"),
         ({"slime": {"memory_fraction": 0.09}}, "the server's pool, 9% of a GPU, does not hold"),
         ({"slime": {"memory_fraction": 0.99}}, "sampling takes"),
+        ({"slime": {"offload": False}}, "an update takes 96 GB"),
         ({"slime": {"pipeline": 5}}, "pipeline 5 does not divide the model's layers (36)"),
     ],
 )
@@ -142,6 +159,17 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     settings["base_model"] |= {"source": "folder", "folder": str(folder)}
     with pytest.raises(InputError, match="only Qwen3ForCausalLM"):
         plan_of(settings, tmp_path, H100)
+
+
+def test_what_never_ran_takes_the_time_of_its_size_until_it_ran(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+    plan = plan_of(settings, Path("nowhere"), H100)
+    train, infer = estimate({"train": 1, "infer": 2}, {}, settings, {}, [], plan)
+    assert (train.seconds, infer.seconds) == (plan.seconds["train"], 2 * plan.seconds["infer"])
+    assert train.gpu_hours == pytest.approx(8 * train.seconds / 3600)
+    assert "size" in train.known_from
+    (ran,) = estimate({"infer": 2}, {}, settings, {"infer-base": "s\n10\n"}, [], plan)
+    assert ran.seconds == 20
 
 
 def test_all_ways_to_split_count_as_gpus(tmp_path: Path) -> None:

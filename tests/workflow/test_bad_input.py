@@ -30,7 +30,7 @@ from project_copy import Workflow
         ),
         (
             {"market": {"source": "csv", "csv": {"path": "no/bars.csv"}}},
-            ['market.csv.path: given "no/bars.csv"; allowed: the path of an existing CSV file.'],
+            ['market.csv.path: given "no/bars.csv"; allowed: the path of an existing CSV file'],
         ),
     ],
 )
