@@ -125,7 +125,7 @@ def model_card(manifest: Json, inference: Json, parity: Json, evidence: Sequence
         "files in `models.json`.",
         "Conversion": "the logits of transformers and Megatron differ by "
         f"{parity['logits']['relative_difference']:g} of the largest at most, on "
-        f"{parity['logits']['tokens']:,} tokens.",
+        f"{parity['logits']['tokens']:,} tokens{compared(parity['logits'].get('layers', ()))}.",
         "Answers": f"{inference['engine']} on {inference['device']}, temperature "
         f"{inference['parameters']['temperature']:g}; {inference['samples']:,} answers, {inference['truncated']:,} "
         f"truncated, {inference['unparsable']:,} unparsable.",
@@ -133,6 +133,11 @@ def model_card(manifest: Json, inference: Json, parity: Json, evidence: Sequence
         f"{evidence[0]['verdict']['summary']}.",
     }
     return f"# Model card: {inference['model']}\n\n{listed(rows)}"
+
+
+def compared(layers: Sequence[int]) -> str:
+    """Which layers were compared, one by one, where a model is too large to be compared whole."""
+    return f", of layers {', '.join(map(str, layers))}, each run alone" if layers else ""
 
 
 def data_card(market: Json, samples: Mapping[str, int], settings: Json, how: str) -> str:

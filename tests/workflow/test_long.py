@@ -1,10 +1,14 @@
-"""`make test-long`: full sizes and rates over many seeds. Sections by name: -k demo, null, btc, kill, rates."""
+"""`make test-long`: full sizes and rates over many seeds.
+
+Sections by name: -k demo, null, btc, kill, rates, conversion.
+"""
 
 from __future__ import annotations
 
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,3 +204,22 @@ def test_equal_runs_are_equal_byte_for_byte(tmp_path: Path) -> None:
     assert made[0].keys() == made[1].keys()
     assert [name for name in made[0] if made[0][name] != made[1][name]] == []
     assert len(made[0]) > 50
+
+
+def test_conversion_of_four_billion_weights(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    if free < 30e9:
+        pytest.skip(f"{tmp_path} has {free / 1e9:.0f} GB free, 30 are needed")
+    output = tmp_path / "conversion.json"
+    command = [sys.executable, PROJECT / "benchmarks/conversion.py", "--size=4b", f"--folder={tmp_path / 'model'}"]
+    subprocess.run([*command, f"--output={output}"], check=True)
+    found = json.loads(output.read_text())["measured"]
+    for way in ("import", "export"):
+        print(f"\n{way}: {found[way]}")
+        assert found[way]["peak_memory_mb"] < 3000
+    assert found["bit_equal"]
+    assert found["parity"]["round_trip_bit_equal"] is True
+    assert found["parity"]["logits"]["layers"] == [0, 18, 35]
+    shards = [name for name in found["exported_files"] if name.startswith("model-")]
+    assert shards == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert "model.safetensors.index.json" in found["exported_files"]
