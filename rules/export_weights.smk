@@ -13,7 +13,7 @@ rule export_weights:
         image("export_weights")
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=3000,
         runtime=30,
     params:
         code=code("export_weights"),

@@ -11,7 +11,7 @@ rule import_weights:
         image("import_weights")
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=3000,
         runtime=30,
     params:
         code=code("import_weights"),

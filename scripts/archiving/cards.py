@@ -140,8 +140,9 @@ def model_card(manifest: Json, inference: Json, parity: Json, evidence: Sequence
         f"{settings['kl_beta']:g}, seed {settings['seed']}; on {manifest['device_name']}; {versions}.",
         "Weights": f"checkpoint `{manifest['name']}`, SHA-256 of its tensors `{manifest['weights_sha256']}`; of the "
         "files in `models.json`.",
-        "Conversion": f"on {parity['logits']['tokens']:,} tokens, the logits of transformers and Megatron differ by "
-        f"{parity['logits']['relative_difference']:g} of the largest at most.",
+        "Conversion": "the logits of transformers and Megatron differ by "
+        f"{parity['logits']['relative_difference']:g} of the largest at most, on "
+        f"{parity['logits']['tokens']:,} tokens{compared(parity['logits'].get('layers', ()))}.",
         "Answers": f"{inference['engine']} on {inference['device']}, temperature "
         f"{inference['parameters']['temperature']:g}; {inference['samples']:,} answers, {inference['truncated']:,} "
         f"truncated, {inference['unparsable']:,} unparsable, {inference['finished']:,} finished in a second pass.",
@@ -149,6 +150,11 @@ def model_card(manifest: Json, inference: Json, parity: Json, evidence: Sequence
         f"{evidence[0]['verdict']['summary']}.",
     }
     return f"# Model card: {inference['model']}\n\n{listed(rows)}"
+
+
+def compared(layers: Sequence[int]) -> str:
+    """Which layers were compared, one by one, where a model is too large to be compared whole."""
+    return f", of layers {', '.join(map(str, layers))}, each run alone" if layers else ""
 
 
 def data_card(market: Json, samples: Mapping[str, int], settings: Json, how: str) -> str:

@@ -46,8 +46,18 @@ def remove_leftovers(path: str | Path) -> None:
     path = Path(path)
     for left in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):
         writer = left.name.removeprefix(f".{path.stem}.").split(".")[0]
-        if writer.isdigit() and not Path("/proc", writer).exists():
+        if writer.isdigit() and not _runs(int(writer)):
             _remove(left)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _remove(path: Path) -> None:

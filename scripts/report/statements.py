@@ -70,4 +70,5 @@ class Statements:
 
     def agreement(self) -> str:
         """How well both implementations agree on the converted weights."""
-        return wording.agreement(*(self.record.get(PARITY, f"logits.{n}") for n in ("relative_difference", "tokens")))
+        difference, tokens = (self.record.get(PARITY, f"logits.{n}") for n in ("relative_difference", "tokens"))
+        return wording.agreement(difference, tokens, self.record.get(PARITY, "logits.layers", ()))

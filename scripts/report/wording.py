@@ -99,10 +99,11 @@ def constant_answer(metrics: Metrics) -> str:
     )
 
 
-def agreement(difference: float, tokens: int) -> str:
-    """How well the converted model agrees with the trained one."""
+def agreement(difference: float, tokens: int, layers: Sequence[int] = ()) -> str:
+    """How well the converted model agrees with the trained one; `layers` that were compared one by one, if not all."""
     how = f"differ by {power(difference)} of the largest at most" if difference else "are equal"
-    return f"the logits of transformers and Megatron {how}, on {tokens:,} tokens"
+    alone = f", of layers {', '.join(map(str, layers))}, each run alone" if layers else ""
+    return f"the logits of transformers and Megatron {how}, on {tokens:,} tokens{alone}"
 
 
 def invalid_answers(metrics: Metrics, samples: int) -> str:

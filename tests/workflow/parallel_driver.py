@@ -14,6 +14,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--tensor", type=int, default=1)
     parser.add_argument("--data", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--recompute", action="store_true")
+    parser.add_argument("--optimizer", default="replicated")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--recorded", type=Path, required=True, help="made if it is not there")
     parser.add_argument("--output", type=Path, required=True)
@@ -26,12 +30,12 @@ def main() -> None:
     from grpo import learner as learner_module
     from grpo import loop as loop_module
     from grpo import parallel
-    from grpo.learner import Learner, UpdateSettings, gathered, select_groups
+    from grpo.learner import ComputeSettings, Learner, UpdateSettings, gathered, select_groups
     from grpo.loop import Loop, own_places
     from grpo.loss import LossSettings
 
     torch.set_num_threads(1)
-    ranks = parallel.start("cpu", args.tensor, args.data)
+    ranks = parallel.start(args.device, args.tensor, args.data)
     if args.not_finalised:
 
         def bare(models: list, num_tokens: torch.Tensor) -> None:
@@ -40,8 +44,9 @@ def main() -> None:
             models[0].scale_gradients(1.0 / num_tokens)
 
         learner_module.finalize_model_grads = bare
-    learner = Learner(SHAPE, args.weights, ranks, UpdateSettings(LossSettings(), GROUP, UPDATES))
-    loop = Loop(learner, task(ranks.rank == args.delay_rank), settings(), args.output.parent / "unused")
+    compute = ComputeSettings(args.precision, args.recompute, args.optimizer)
+    learner = Learner(SHAPE, args.weights, ranks, UpdateSettings(LossSettings(), GROUP, UPDATES), compute)
+    loop = Loop(learner, task(ranks.rank == args.delay_rank, ranks.device), settings(), args.output.parent / "unused")
 
     # Every rank has the recorded batch; it takes the places that would be its own.
     recorded = torch.load(args.recorded, weights_only=False) if args.recorded.exists() else []
@@ -59,9 +64,9 @@ def main() -> None:
         parts = [select_groups(rollouts, place, place + 1, GROUP)[0] for place in own]
         joined = replace(
             parts[0],
-            prompts=[p for part in parts for p in part.prompts],
+            prompts=[p.to(ranks.device) for part in parts for p in part.prompts],
             **{
-                name: torch.cat([getattr(part, name) for part in parts])
+                name: torch.cat([getattr(part, name) for part in parts]).to(ranks.device)
                 for name in ("tokens", "lengths", "logprobs", "entropies", "truncated")
             },
         )
@@ -72,7 +77,9 @@ def main() -> None:
     step = learner.optimizer.step
 
     def watched_step() -> tuple:
-        gradients.append({name: gathered(name, p, p.main_grad).clone() for name, p in learner.model.named_parameters()})
+        gradients.append(
+            {name: gathered(name, p, p.main_grad).clone().cpu() for name, p in learner.model.named_parameters()}
+        )
         return step()
 
     learner.optimizer.step = watched_step

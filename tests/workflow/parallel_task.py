@@ -24,7 +24,7 @@ def settings() -> LoopSettings:
     )
 
 
-def task(slow: bool = False) -> Task:
+def task(slow: bool = False, device: torch.device | None = None) -> Task:
     def judge(number: int, text: str, truncated: bool) -> Judgement:
         if slow:
             time.sleep(0.02)
@@ -32,7 +32,7 @@ def task(slow: bool = False) -> Task:
         return Judgement(sum(word % 2 == 0 for word in words) / len(words), {})
 
     generator = torch.Generator().manual_seed(0)
-    prompts = [torch.randint(6, 64, (4 + n % 3,), generator=generator) for n in range(24)]
+    prompts = [torch.randint(6, 64, (4 + n % 3,), generator=generator).to(device) for n in range(24)]
     return Task(
         prompts=prompts,
         strata=[list(range(24))],

@@ -1,13 +1,21 @@
-"""`make test-gpu`: training on CUDA takes the steps that it takes on a CPU, in float32."""
+"""`make test-gpu`: training on CUDA takes the steps that it takes on a CPU, and large models take steps at all."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from conversion import make_base
+from project_copy import PROJECT
 from test_model_scripts import call, train
+from test_parallel import run, single, worst_gradient, worst_loss
+
+__all__ = ["run", "single"]  # fixtures
 
 pytestmark = [
     pytest.mark.gpu,
@@ -65,3 +73,67 @@ def test_a_checkpoint_of_a_gpu_exports_on_a_cpu(model: Path, tmp_path: Path) -> 
     metrics(model, tmp_path / "cuda", "--device=cuda")
     done = export(tmp_path / "cuda/checkpoint.json", model / "base", tmp_path / "out")
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("how", [[], ["--recompute"], ["--optimizer", "distributed"]], ids=" ".join)
+def test_replayed_rollouts_give_the_gradients_of_a_cpu(run, single: dict, how: list[str]) -> None:
+    cuda = run("cuda" + "".join(how), 1, "--device", "cuda", *how)
+    assert worst_loss(single, cuda) < 1e-4
+    assert worst_gradient(single, cuda) < 1e-4
+
+
+@pytest.mark.parametrize("optimizer", ["replicated", "distributed", "offloaded"])
+def test_bfloat16_stays_near_float32_on_replayed_rollouts(run, single: dict, optimizer: str) -> None:
+    half = run(f"bf16-{optimizer}", 1, "--device", "cuda", "--precision", "bf16", "--optimizer", optimizer)
+    first = [{"rows": part["rows"][:1], "gradients": part["gradients"][:1]} for part in (single, half)]
+    assert 1e-6 < worst_loss(*first) < 0.05
+    norms = [sum(float(g.square().sum()) for g in part["gradients"][0].values()) ** 0.5 for part in first]
+    assert norms[1] == pytest.approx(norms[0], rel=0.05)
+
+
+@pytest.mark.parametrize("optimizer", ["replicated", "distributed", "offloaded"])
+def test_training_in_bfloat16_resumes_and_says_how_fast_it_was(model: Path, tmp_path: Path, optimizer: str) -> None:
+    half = ["--device=cuda", "--precision=bf16", "--recompute", f"--optimizer={optimizer}"]
+    whole = metrics(model, tmp_path / "whole", *half)
+    assert all(row["model_flops_per_second"] > 0 for row in whole)
+    assert all(row["mfu"] is None or 0 < row["mfu"] < 1 for row in whole)
+    metrics(model, tmp_path / "parts", *half, "--iterations=4")
+    parts = metrics(model, tmp_path / "parts", *half)
+    for x, y in zip(whole, parts, strict=True):
+        assert x["loss"] == pytest.approx(y["loss"], abs=0.02)
+    layers = json.loads((tmp_path / "whole/checkpoint.json").read_text())["layers"]
+    assert layers in ("local", "transformer_engine")
+
+
+@pytest.mark.parametrize(
+    ("size", "how"),
+    [
+        ((28, 1024, 16, 8, 128, 3072, 151_936), ["--precision=bf16"]),
+        (
+            (36, 2560, 32, 8, 128, 9728, 151_936),
+            ["--precision=bf16", "--recompute", "--optimizer=offloaded"],
+        ),
+    ],
+    ids=["0.6B", "4B"],
+)
+def test_a_large_model_of_random_weights_takes_steps(tmp_path: Path, size: tuple[int, ...], how: list[str]) -> None:
+    memory = torch.cuda.get_device_properties(0).total_memory
+    if memory < 75e9:
+        pytest.skip(f"this GPU has {memory / 1e9:.0f} GB, 80 are needed")
+    base, megatron = tmp_path / "base", tmp_path / "megatron"
+    make_base(base, size)
+    done = call("import_weights", f"--base={base}", f"--output={megatron}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    driver = [sys.executable, "-W", "ignore", Path(__file__).parent / "gpu_steps.py"]
+    done = subprocess.run(
+        [*driver, f"--base={base}", f"--weights={megatron / 'iter_0000000'}", *how],
+        env={**os.environ, "PYTHONPATH": str(PROJECT / "scripts")},
+        capture_output=True,
+        text=True,
+        timeout=550,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    print(f"\n{torch.cuda.get_device_name()}: {rows[-1]}")
+    assert all(row["grad_norm"] > 0 for row in rows)
+    assert rows[-1]["gigabytes"] < 80

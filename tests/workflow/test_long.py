@@ -1,4 +1,4 @@
-"""`make test-long`: full sizes and rates over many seeds. By name: -k demo, null, btc, kill, rates, archive."""
+"""`make test-long`: full sizes and rates over many seeds. By name: -k demo, null, btc, kill, rates, archive, conversion."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -217,3 +218,22 @@ def test_demo_archive_is_verified_replayed_and_retrained_alone(demo: Workflow, t
         assert done.returncode == 0, done.stdout + done.stderr
         assert re.search(r"(\d+) of \1 files are the same, byte for byte", done.stdout)
     assert "trained: 1,706 of 1,706 decisions are the same" in done.stdout
+
+
+def test_conversion_of_four_billion_weights(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    if free < 30e9:
+        pytest.skip(f"{tmp_path} has {free / 1e9:.0f} GB free, 30 are needed")
+    output = tmp_path / "conversion.json"
+    command = [sys.executable, PROJECT / "benchmarks/conversion.py", "--size=4b", f"--folder={tmp_path / 'model'}"]
+    subprocess.run([*command, f"--output={output}"], check=True)
+    found = json.loads(output.read_text())["measured"]
+    for way in ("import", "export"):
+        print(f"\n{way}: {found[way]}")
+        assert found[way]["peak_memory_mb"] < 3000
+    assert found["bit_equal"]
+    assert found["parity"]["round_trip_bit_equal"] is True
+    assert found["parity"]["logits"]["layers"] == [0, 18, 35]
+    shards = [name for name in found["exported_files"] if name.startswith("model-")]
+    assert shards == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert "model.safetensors.index.json" in found["exported_files"]

@@ -10,7 +10,7 @@ import torch
 
 from grpo import parallel
 from grpo.checkpoint import save
-from grpo.learner import Learner, UpdateSettings
+from grpo.learner import ComputeSettings, Learner, UpdateSettings
 from grpo.loss import LossSettings
 from grpo.parallel import Ranks
 from grpo.qwen3 import Qwen3Shape, build_model
@@ -75,7 +75,8 @@ def weights(
 
 @pytest.fixture
 def make_learner(ranks: Ranks, shape: Qwen3Shape, weights: Path) -> Callable[..., Learner]:
-    def make(**settings: object) -> Learner:
-        return Learner(shape, weights, ranks, UpdateSettings(**{"loss": LossSettings(), "group_size": 4, **settings}))
+    def make(compute: ComputeSettings | None = None, **settings: object) -> Learner:
+        update = UpdateSettings(**{"loss": LossSettings(), "group_size": 4, **settings})
+        return Learner(shape, weights, ranks, update, compute)
 
     return make

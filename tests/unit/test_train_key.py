@@ -1,0 +1,42 @@
+"""The key of a training: settings that came later leave the keys of trainings that do not use them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import train
+
+
+@pytest.fixture
+def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "train.jsonl").write_text("{}\n")
+
+    def of(*more: str) -> dict:
+        files = [f"--base={tmp_path}", f"--train={tmp_path}/train.jsonl", "--weights=w", "--validation=v"]
+        files += ["--checkpoints=c", "--output-manifest=m", "--output-metrics=o"]
+        needed = ["--iterations=1", "--prompts-per-iteration=4", "--group-size=2", "--max-new-tokens=1"]
+        monkeypatch.setattr(sys, "argv", ["train.py", *files, *needed, "--learning-rate=0.1", *more])
+        return train.determinants(train.arguments(), "weights")
+
+    return of
+
+
+def test_precision_and_optimiser_are_in_the_key_only_where_they_are_not_what_they_always_were(key) -> None:
+    plain = key()
+    assert not {"precision", "optimizer", "recompute"} & plain["settings"].keys()
+    assert key("--precision=fp32", "--optimizer=replicated") == plain
+    assert key("--precision=bf16")["settings"] == plain["settings"] | {"precision": "bf16"}
+    assert key("--optimizer=distributed") != plain
+    assert key("--recompute") == plain  # the same bits
+
+
+def test_an_optimiser_that_needs_a_gpu_is_refused_on_a_cpu(key) -> None:
+    from common.errors import InputError
+
+    key("--optimizer=offloaded", "--no-balance-directions")
+    with pytest.raises(InputError, match="optimizer offloaded needs device: cuda"):
+        train.check(train.arguments())
