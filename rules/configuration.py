@@ -232,6 +232,8 @@ def _contradictions(settings: Settings) -> list[str]:
     if train["prompts_per_iteration"] % parts:
         multiple = f"a multiple of {parts} (updates_per_iteration x data, x 2 with balance_directions)"
         problems.append(_problem("train.prompts_per_iteration", train["prompts_per_iteration"], multiple))
+    if train["engine"] == "slime":
+        problems += _slime_contradictions(settings)
     tensor = train["tensor"]
     for name in ("heads", "query_groups", "ffn"):
         if model["source"] == "tiny" and tiny[name] % tensor:
@@ -248,6 +250,27 @@ def _contradictions(settings: Settings) -> list[str]:
     names = [variant.partition("=")[0] for variant in evaluate["variants"]]
     for name in sorted({name for name in names if names.count(name) > 1 or name in ("trained", "base")}):
         problems.append(_problem("evaluate.variants", name, "each variant a name of its own, not trained or base"))
+    return problems
+
+
+def _slime_contradictions(settings: Settings) -> list[str]:
+    """What the engine slime cannot do; train.py, which says more, refuses it too."""
+    train = settings["train"]
+    slime, iterations, save_every = train["slime"], train["iterations"], train["save_every"]
+    problems = []
+    if settings["device"] != "cuda":
+        problems.append(_problem("device", settings["device"], "cuda, because train.engine is slime"))
+    if train["spike_action"] == "skip":
+        problems.append(_problem("train.spike_action", "skip", "log or stop, because train.engine is slime"))
+    if iterations < 2 or (iterations > save_every and iterations % save_every):
+        wanted = f"at least 2, and up to save_every ({save_every}) or a multiple of it, because train.engine is slime"
+        problems.append(_problem("train.iterations", iterations, wanted))
+    if save_every < 2:
+        problems.append(_problem("train.save_every", save_every, "at least 2, because train.engine is slime"))
+    gpus = train["tensor"] * train["data"] * slime["pipeline"] * slime["context"]
+    if gpus % slime["nodes"]:
+        product = f"a divisor of the GPUs, tensor x data x slime.pipeline x slime.context ({gpus})"
+        problems.append(_problem("train.slime.nodes", slime["nodes"], product))
     return problems
 
 
