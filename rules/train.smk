@@ -3,7 +3,9 @@ SLIME = TRAIN["engine"] == "slime"
 TRAIN_PROCESSES = TRAIN["tensor"] * TRAIN["data"]
 # slime splits a model in more ways. It starts its processes itself, on all nodes; what is counted here is one node's.
 if SLIME:
-    TRAIN_PROCESSES = TRAIN_PROCESSES * TRAIN["slime"]["pipeline"] * TRAIN["slime"]["context"] // TRAIN["slime"]["nodes"]
+    TRAIN_PROCESSES = (
+        TRAIN_PROCESSES * TRAIN["slime"]["pipeline"] * TRAIN["slime"]["context"] // TRAIN["slime"]["nodes"]
+    )
 TRAIN_GPUS = TRAIN_PROCESSES if config["device"] == "cuda" else 0
 LAUNCHER = f"scripts/grpo/launch.py --standalone --nproc-per-node {TRAIN_PROCESSES}"
 

@@ -231,6 +231,42 @@ def test_a_bad_value_is_one_line_with_the_key_what_was_given_and_what_is_allowed
     assert problems(with_value(path, value)) == [line]
 
 
+SLIME = {"engine": "slime", "spike_action": "log", "updates_per_iteration": 1}
+
+
+@pytest.mark.parametrize(
+    ("train", "device", "line"),
+    [
+        ({}, "cpu", 'device: given "cpu"; allowed: cuda, because train.engine is slime.'),
+        (
+            {"spike_action": "skip"},
+            "cuda",
+            'train.spike_action: given "skip"; allowed: log or stop, because train.engine is slime.',
+        ),
+        (
+            {"iterations": 250},
+            "cuda",
+            "train.iterations: given 250; allowed: at least 2, and up to save_every (100) or a multiple of it, "
+            "because train.engine is slime.",
+        ),
+        (
+            {"save_every": 1},
+            "cuda",
+            "train.save_every: given 1; allowed: at least 2, because train.engine is slime.",
+        ),
+        (
+            {"data": 8, "slime": {"nodes": 3}},
+            "cuda",
+            "train.slime.nodes: given 3; allowed: a divisor of the GPUs, "
+            "tensor x data x slime.pipeline x slime.context (8).",
+        ),
+    ],
+)
+def test_what_slime_cannot_do_is_refused_before_anything_runs(train: dict[str, Any], device: str, line: str) -> None:
+    assert problems({"run": "x", "device": device, "train": SLIME | train}) == [line]
+    resolve({"run": "x", "device": "cuda", "train": SLIME}, SCHEMA)
+
+
 def test_an_unknown_key_is_named_with_the_one_that_was_probably_meant() -> None:
     (line,) = problems(with_value("train.reward.scael", 1000))
     assert line == (
