@@ -141,15 +141,12 @@ def write_results(
     from grpo import checkpoint
     from grpo.metrics import merged_metrics
     from grpo.weights import checksum
-    from slime_engine.checkpoints import without_padding
 
     rows = merged_metrics(trained.rows, args.iterations)
     if args.tensorboard:
         write_tensorboard(folder / "tensorboard", rows)
     write_jsonl(args.output_metrics, rows)
     name = checkpoint.folder_name(args.iterations)
-    # slime's vocabulary is padded to the tensor ranks; what is recorded does not depend on them.
-    weights = without_padding(checkpoint.read_weights(trained.checkpoint), shape.vocabulary)
     write_json(
         args.output_manifest,
         {
@@ -160,7 +157,7 @@ def write_results(
             "name": name,
             "checkpoint": os.path.relpath(trained.checkpoint, args.output_manifest.parent),
             "key": key,
-            "weights_sha256": checksum(weights),
+            "weights_sha256": checksum(checkpoint.read_weights(trained.checkpoint)),
             "shape": shape.as_dict(),
             "spikes": sum(row["spike"] for row in rows),
             "skipped": sum(row["skipped"] for row in rows),

@@ -7,10 +7,7 @@ iterations. It is whole when the data's state, which slime writes last, is there
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-
-import torch
 
 from common.files import written_whole
 from grpo.checkpoint import TRACKER, folder_name, iterations_in
@@ -59,9 +56,3 @@ def prune(root: Path, keep: int, newest: int) -> None:
     for iteration in [number for number in whole_iterations(root) if number <= newest][:-keep]:
         (root / STATE.format(iteration - 1)).unlink()
         shutil.rmtree(folder_of(root, iteration))
-
-
-def without_padding(weights: Mapping[str, torch.Tensor], vocabulary: int) -> dict[str, torch.Tensor]:
-    """A model's tensors without the rows that Megatron adds so that the vocabulary divides among tensor ranks."""
-    padded = ("embedding.word_embeddings.weight", "output_layer.weight")
-    return {name: tensor[:vocabulary] if name in padded else tensor for name, tensor in weights.items()}

@@ -187,13 +187,14 @@ def link_imports(folder: Path) -> Path:
     return folder
 
 
-def head_command(
-    programs: Programs, nodes: Nodes, host: str, port: int, client_port: int, temporary: Path
-) -> list[str]:
+def head_command(programs: Programs, nodes: Nodes, host: str, ports: Sequence[int], temporary: Path) -> list[str]:
     """Ray's head, in the foreground: its processes end with it."""
+    port, client_port = ports
+    # Where gRPC is installed Ray has a server for clients, by default on the same port for all jobs of a machine.
+    client = [f"--ray-client-server-port={client_port}"] if importlib.util.find_spec("grpc") else []
     return [
         *(programs.ray, "start", "--head", "--block"),
-        *(f"--node-ip-address={host}", f"--port={port}", f"--ray-client-server-port={client_port}"),
+        *(f"--node-ip-address={host}", f"--port={port}", *client),
         *(f"--temp-dir={temporary}", "--include-dashboard=false", "--disable-usage-stats"),
         *_resources(nodes),
     ]
@@ -234,7 +235,7 @@ def ray(
         temporary = Path(stack.enter_context(_temporary()))
         handle = stack.enter_context(open(log, "ab"))
         started = [
-            stack.enter_context(process(head_command(programs, nodes, host, *ports, temporary), variables, handle))
+            stack.enter_context(process(head_command(programs, nodes, host, ports, temporary), variables, handle))
         ]
         _wait_for_port(host, ports[0], started[0], log)
         if nodes.others:

@@ -10,7 +10,6 @@ import torch
 from common.errors import InputError
 from grpo import checkpoint, parallel
 from grpo.qwen3 import Qwen3Shape, build_model
-from slime_engine.checkpoints import without_padding
 from slime_engine.model import check_weights, model_arguments
 from slime_engine.reference import release, stored_sizes
 
@@ -61,10 +60,3 @@ def test_the_weights_of_a_real_checkpoint_fit_its_arguments(imported: Path) -> N
     wrong = {**SHAPE.as_dict(), "head_dim": 16}
     with pytest.raises(InputError, match="--kv-channels"):
         check_weights(model_arguments(wrong), sizes)
-
-
-def test_rows_that_pad_the_vocabulary_are_left_out() -> None:
-    weights = {"embedding.word_embeddings.weight": torch.ones(6, 2), "decoder.final_layernorm.weight": torch.ones(6)}
-    stripped = without_padding(weights, 5)
-    assert stripped["embedding.word_embeddings.weight"].shape == (5, 2)
-    assert stripped["decoder.final_layernorm.weight"].shape == (6,)
