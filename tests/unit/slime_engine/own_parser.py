@@ -8,6 +8,7 @@ import importlib.machinery
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 ABSENT = ("ray", "sglang_router", "torch_memory_saver", "ring_flash_attn", "omegaconf", "wandb", "pylatexenc", "six")
@@ -31,6 +32,11 @@ class Mocks(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 sys.meta_path.append(Mocks())
+import torch  # noqa: E402
+
+# Megatron asks which GPU it is: an H100.
+torch.cuda.get_device_properties = lambda _device: SimpleNamespace(major=9, minor=0)
+
 from slime.utils.arguments import parse_args  # noqa: E402
 
 sys.argv = ["train.py", *json.loads(Path(sys.argv[1]).read_text())]
