@@ -150,7 +150,9 @@ def without(section, *keys):
 
 def variant_files(name, only=lambda variant: True):
     """A file of each variant (or of some), beside the trained model's."""
-    return [f"results/{config['run']}/infer/{variant['name']}/{name}" for variant in config["variants"] if only(variant)]
+    return [
+        f"results/{config['run']}/infer/{variant['name']}/{name}" for variant in config["variants"] if only(variant)
+    ]
 
 
 def rewords(variant):

@@ -234,6 +234,8 @@ def _contradictions(settings: Settings) -> list[str]:
     if train["prompts_per_iteration"] % parts:
         multiple = f"a multiple of {parts} (updates_per_iteration x data, x 2 with balance_directions)"
         problems.append(_problem("train.prompts_per_iteration", train["prompts_per_iteration"], multiple))
+    if train["engine"] == "slime":
+        problems += _slime_contradictions(settings)
     tensor = train["tensor"]
     for name in ("heads", "query_groups", "ffn"):
         if model["source"] == "tiny" and tiny[name] % tensor:
@@ -275,6 +277,30 @@ def _variant_contradictions(settings: Settings) -> list[str]:
         if variant["iteration"] is not None and variant["iteration"] not in kept:
             which = f"{_list([str(one) for one in kept])}; train.keep and save_every leave no other beside the last"
             problems.append(_problem(f"{place}.iteration", variant["iteration"], which))
+    return problems
+
+
+def _slime_contradictions(settings: Settings) -> list[str]:
+    """What the engine slime cannot do; train.py, which says more, refuses it too."""
+    train = settings["train"]
+    slime, iterations, save_every = train["slime"], train["iterations"], train["save_every"]
+    problems = []
+    if settings["device"] != "cuda":
+        problems.append(_problem("device", settings["device"], "cuda, because train.engine is slime"))
+    if train["spike_action"] == "skip":
+        problems.append(_problem("train.spike_action", "skip", "log or stop, because train.engine is slime"))
+    for key, only in (("precision", "bf16"), ("optimizer", "distributed")):
+        if train[key] != only:
+            problems.append(_problem(f"train.{key}", train[key], f"{only}, because train.engine is slime"))
+    if iterations < 2 or (iterations > save_every and iterations % save_every):
+        wanted = f"at least 2, and up to save_every ({save_every}) or a multiple of it, because train.engine is slime"
+        problems.append(_problem("train.iterations", iterations, wanted))
+    if save_every < 2:
+        problems.append(_problem("train.save_every", save_every, "at least 2, because train.engine is slime"))
+    gpus = train["tensor"] * train["data"] * slime["pipeline"] * slime["context"]
+    if gpus % slime["nodes"]:
+        product = f"a divisor of the GPUs, tensor x data x slime.pipeline x slime.context ({gpus})"
+        problems.append(_problem("train.slime.nodes", slime["nodes"], product))
     return problems
 
 
@@ -347,7 +373,6 @@ at once.
 | null.yaml | the same on a market with nothing to learn |
 | minimal.yaml | every stage in about a minute, for tests |
 | qwen3-4b.yaml | the published study, on 8 GPUs; needs its market's bars |
-| qwen3-4b-512.yaml | the same with the study's limit of 512 tokens in the evaluation |
 
 Sections have the names of the rules. A change reruns the rules that read it and what follows them,
 nothing else.

@@ -1,4 +1,11 @@
-TRAIN_PROCESSES = config["train"]["tensor"] * config["train"]["data"]
+TRAIN = config["train"]
+SLIME = TRAIN["engine"] == "slime"
+TRAIN_PROCESSES = TRAIN["tensor"] * TRAIN["data"]
+# slime splits a model in more ways. It starts its processes itself, on all nodes; what is counted here is one node's.
+if SLIME:
+    TRAIN_PROCESSES = (
+        TRAIN_PROCESSES * TRAIN["slime"]["pipeline"] * TRAIN["slime"]["context"] // TRAIN["slime"]["nodes"]
+    )
 TRAIN_GPUS = TRAIN_PROCESSES if config["device"] == "cuda" else 0
 LAUNCHER = f"scripts/grpo/launch.py --standalone --nproc-per-node {TRAIN_PROCESSES}"
 
@@ -21,18 +28,20 @@ rule train:
         "<benchmarks>/train.tsv"
     container:
         image("train")
-    threads: TRAIN_PROCESSES
+    # slime's Ray has a CPU for each GPU and two more.
+    threads: TRAIN_PROCESSES + 2 if SLIME else TRAIN_PROCESSES
     resources:
-        mem_mb=2000 * TRAIN_PROCESSES,
-        runtime=120,
+        # With slime a GPU's part of trainer, reference and optimiser waits in the machine's memory.
+        mem_mb=60000 * TRAIN_PROCESSES if SLIME else 2000 * TRAIN_PROCESSES,
+        runtime=1440 if SLIME else 120,
         # The profile of a cluster says how much memory and which driver GPUs must have.
         gpu=TRAIN_GPUS,
         gpu_memory_mb=0,
         gpu_driver=0,
     params:
         gpus=lambda wildcards, input: f"{gpus_checked(TRAIN_GPUS)} {training_checked(input.base)}".strip(),
-        launcher=LAUNCHER if TRAIN_PROCESSES > 1 else "",
-        flags=flags(config["train"] | {"device": config["device"]}),
+        launcher=LAUNCHER if TRAIN_PROCESSES > 1 and not SLIME else "",
+        flags=flags((TRAIN if SLIME else without(TRAIN, "slime")) | {"device": config["device"]}),
         version=constant(script("train"), "TRAINING_VERSION"),
         checkpoints=subpath(output.manifest, parent=True),
     message:

@@ -133,7 +133,7 @@ def engine_settings(train: Mapping[str, Any]) -> dict[str, Any]:
     several = _several(train)
     return {
         "name": train["engine"],
-        "recompute": several["recompute"] if "recompute" in several else train.get("recompute", False),
+        "recompute": train.get("recompute", False),
         "released": several.get("offload", True),
         "precision": train.get("precision", "fp32"),
         "optimizer": train.get("optimizer", "replicated"),

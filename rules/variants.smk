@@ -45,15 +45,15 @@ rule variants:
         "<benchmarks>/variants.tsv"
     container:
         image("infer")
-    threads: 1
+    threads: INFER_PROCESSES
     resources:
-        mem_mb=3500,
+        mem_mb=2500 + 1000 * INFER_PROCESSES,
         runtime=60,
-        gpu=1 if config["device"] == "cuda" else 0,
+        gpu=INFER_GPUS,
         gpu_memory_mb=0,
         gpu_driver=0,
     params:
-        gpus=gpus_checked(1),
+        gpus=gpus_checked(INFER_GPUS),
         # What they share is what the trained model is asked with.
         flags=flags(
             without(config["infer"], "trained", "base")
@@ -70,7 +70,7 @@ rule variants:
     shell:
         "python scripts/gpus.py {params.gpus} --memory-mb={resources.gpu_memory_mb}"
         " --driver={resources.gpu_driver} 2>&1 | tee {log}; trap : INT TERM;"
-        " OMP_NUM_THREADS={threads} python -u scripts/variants.py {params.flags} --device={params.device}"
-        " --threads={threads} --variants {params.variants}"
+        " OMP_NUM_THREADS=1 python -u scripts/variants.py {params.flags} --device={params.device} --threads=1"
+        " --variants {params.variants}"
         " --model {input.model} --bars {input.bars} --samples {input.samples}"
         " --journal {params.folder}/variants-journal --output {params.folder} 2>&1 | (trap '' INT TERM; tee {log})"

@@ -51,7 +51,7 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     manifest = read_json(args.manifest)
-    if missing := [name for name in ("shape", "checkpoint", "name", "weights_sha256") if name not in manifest]:
+    if missing := [name for name in ("shape", "checkpoint", "iteration", "weights_sha256") if name not in manifest]:
         raise InputError(f"{args.manifest}: field {missing[0]} is missing; not a manifest of train. Train again.")
     shape = read_shape(args.base)
     differing = [name for name, value in shape.as_dict().items() if manifest["shape"].get(name) != value]
@@ -62,7 +62,8 @@ def main() -> None:
             f"{manifest['shape'].get(name)}. Use the base model of that training."
         )
     path = checkpoint_path(args, manifest)
-    name = path.name
+    iteration = args.iteration or manifest["iteration"]
+    name = checkpoint.folder_name(iteration)
     check_tensors(to_hugging_face(checkpoint.read_weights(path, meta=True), shape), shape, str(path))
     weights, base, dtype = checkpoint.read_weights(path), read_tensors(args.base), stored_dtype(args.base)
     remove_leftovers(args.output)
@@ -76,7 +77,7 @@ def main() -> None:
             if source.name not in ITERATION_FILES and source.suffix != ".safetensors":
                 shutil.copyfile(source, folder / source.name)
         written = convert(weights, shape, folder, dtype)
-        if name == manifest["name"] and written != manifest["weights_sha256"]:
+        if iteration == manifest["iteration"] and written != manifest["weights_sha256"]:
             raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
         made_from = inputs.result()
         check_input(manifest, args.manifest, "base", args.base, made_from["inputs"]["base"])
@@ -129,7 +130,9 @@ def checkpoint_path(args: argparse.Namespace, manifest: dict[str, Any]) -> Path:
     last = args.manifest.parent / manifest["checkpoint"]
     if args.iteration is None:
         return last
-    path = last.with_name(f"iter_{args.iteration:07d}")
+    # By its distance from the last one: slime calls the state after 500 iterations iter_0000499.
+    number = int(last.name.removeprefix("iter_")) + args.iteration - manifest["iteration"]
+    path = last.with_name(f"iter_{number:07d}")
     if not path.is_dir():
         kept = ", ".join(sorted(found.name for found in last.parent.glob("iter_*")))
         raise InputError(

@@ -1,24 +1,36 @@
-"""Train the policy with GRPO on Megatron-core; safe to kill, resumes where it was."""
+"""Train the policy with GRPO on Megatron-core or with slime; safe to kill, resumes where it was."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.metadata
 import importlib.util
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError, run
 from common.files import read_json, read_jsonl, sha256, write_json, write_jsonl
 from common.lease import lease
-from common.provenance import record
+from common.provenance import record, version
+from slime_engine.arguments import refuse
+from slime_engine.layout import NOT_IN_KEY as SLIME_NOT_IN_KEY
+from slime_engine.layout import add_arguments as add_slime_arguments
+from slime_engine.layout import without_slime
+from trading.strata import strata
 
 if TYPE_CHECKING:
     from grpo.loop import LoopSettings
+    from grpo.qwen3 import Qwen3Shape
     from grpo.task import Judge, Task
 
-PACKAGES = ("torch", "megatron-core", "transformers", "tokenizers")
+PACKAGES = {
+    "megatron": ("torch", "megatron-core", "transformers", "tokenizers"),
+    "slime": ("torch", "megatron-core", "transformers", "tokenizers", "ray", "sglang", "slime"),
+}
 
 # Part of the key under which checkpoints lie. Raise it when the meaning of a training changes, so
 # that an old checkpoint is not taken for a new one; an edited comment must not retrain anything.
@@ -26,10 +38,10 @@ TRAINING_VERSION = 1
 # Settings that came later: at these values a training is what it was before, and so is its key.
 SINCE = {"precision": "fp32", "optimizer": "replicated"}
 # Settings that decide how long, how it is watched and what is kept, but not what a checkpoint holds.
-NOT_IN_KEY = frozenset(
-    {"iterations", "save_every", "keep", "validate_every", "show_rollouts_every", "straggler_ratio"}
-    | {"tensorboard", "recompute"}
-)
+NOT_IN_KEY = SLIME_NOT_IN_KEY | {
+    *("iterations", "save_every", "keep", "validate_every", "show_rollouts_every", "straggler_ratio", "tensorboard"),
+    "recompute",
+}
 
 
 def arguments() -> argparse.Namespace:
@@ -43,7 +55,7 @@ def arguments() -> argparse.Namespace:
     files.add_argument("--checkpoints", type=Path, required=True, help="folder; each training gets its own below")
     files.add_argument("--output-manifest", type=Path, required=True)
     files.add_argument("--output-metrics", type=Path, required=True)
-    parser.add_argument("--engine", choices=["megatron"], default="megatron")
+    parser.add_argument("--engine", choices=["megatron", "slime"], default="megatron")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tensor", type=int, default=1, help="ranks that share the model")
@@ -83,7 +95,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--validate-every", type=int, default=0)
     parser.add_argument("--show-rollouts-every", type=int, default=0)
     parser.add_argument("--tensorboard", action=argparse.BooleanOptionalAction, default=False)
-    return parser.parse_args()
+    add_slime_arguments(parser)
+    args = parser.parse_args()
+    return args if args.engine == "slime" else without_slime(args)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What an engine leaves: the journal's rows, the checkpoint's folder, and what it ran on."""
+
+    rows: list[dict[str, Any]]
+    checkpoint: Path
+    device_name: str
+    layers: str  # whose: the local ones or TransformerEngine's
 
 
 def main() -> None:
@@ -96,6 +120,71 @@ def main() -> None:
     check(args)
     samples = checked_samples(args.train)
     validation = checked_samples(args.validation) if args.validation.stat().st_size else []
+    from grpo import checkpoint
+    from grpo.qwen3 import read_shape
+
+    shape = read_shape(args.base)
+    imported = read_json(args.weights / "parity.json")
+    if imported["shape"] != shape.as_dict() or imported["inputs"]["base"] != sha256(args.base):
+        raise InputError(f"{args.weights}: was not imported from {args.base} as it is now. Run import_weights again.")
+    made_from = record(
+        args, {"base": args.base, "train": args.train, "validation": args.validation}, PACKAGES[args.engine]
+    )
+    # By content: torch writes a random id into each checkpoint, so that equal weights hash differently as files.
+    made_from["inputs"]["weights"] = imported["weights_sha256"]
+    key = checkpoint.key_of(determinants(args, imported["weights_sha256"]))
+    folder = args.checkpoints / key
+    engine = with_slime if args.engine == "slime" else with_megatron
+    with contextlib.ExitStack() as held:  # the folder's lease, until the manifest is written
+        trained = engine(args, shape, samples, validation, folder, held)
+        if trained is not None:
+            write_results(args, trained, shape, key, folder, made_from)
+
+
+def write_results(
+    args: argparse.Namespace, trained: Trained, shape: Qwen3Shape, key: str, folder: Path, made_from: dict[str, Any]
+) -> None:
+    """Metrics and, last, the manifest."""
+    from grpo import checkpoint
+    from grpo.metrics import merged_metrics
+    from grpo.weights import checksum
+
+    rows = merged_metrics(trained.rows, args.iterations)
+    if args.tensorboard:
+        write_tensorboard(folder / "tensorboard", rows)
+    write_jsonl(args.output_metrics, rows)
+    name = checkpoint.folder_name(args.iterations)
+    write_json(
+        args.output_manifest,
+        {
+            "engine": args.engine,
+            "device": args.device,
+            "layers": trained.layers,
+            "device_name": trained.device_name,
+            "iteration": args.iterations,
+            "name": name,
+            "checkpoint": os.path.relpath(trained.checkpoint, args.output_manifest.parent),
+            "key": key,
+            "weights_sha256": checksum(checkpoint.read_weights(trained.checkpoint)),
+            "shape": shape.as_dict(),
+            "spikes": sum(row["spike"] for row in rows),
+            "skipped": sum(row["skipped"] for row in rows),
+            "training_version": TRAINING_VERSION,
+            **made_from,
+        },
+    )
+    print(f"{name}: {sum(row['spike'] for row in rows)} spikes in {args.iterations} iterations")
+
+
+def with_megatron(
+    args: argparse.Namespace,
+    shape: Qwen3Shape,
+    samples: list[dict[str, Any]],
+    validation: list[dict[str, Any]],
+    folder: Path,
+    held: contextlib.ExitStack,
+) -> Trained | None:
+    """Train with this project's own loop; every process calls it, the first one gets the result."""
     import torch
 
     from common.journal import Journal
@@ -103,23 +192,14 @@ def main() -> None:
     from grpo.learner import ComputeSettings, Learner, UpdateSettings
     from grpo.loop import Loop
     from grpo.loss import LossSettings
-    from grpo.metrics import merged_metrics
-    from grpo.qwen3 import layers_of, read_shape
-    from grpo.weights import checksum
+    from grpo.qwen3 import layers_of
 
     torch.set_num_threads(args.threads)
-    shape = read_shape(args.base)
-    imported = read_json(args.weights / "parity.json")
-    if imported["shape"] != shape.as_dict() or imported["inputs"]["base"] != sha256(args.base):
-        raise InputError(f"{args.weights}: was not imported from {args.base} as it is now. Run import_weights again.")
     settings = loop_settings(args)
-    key = checkpoint.key_of(determinants(args, imported["weights_sha256"]))
-    folder = args.checkpoints / key
     ranks = parallel.start(args.device, args.tensor, args.data, args.seed)
     task = build_task(args, samples, validation, shape.max_positions)
-    holder = lease(folder) if ranks.first else None
-    if holder:
-        holder.__enter__()
+    if ranks.first:
+        held.enter_context(lease(folder))
     update = UpdateSettings(
         loss=LossSettings(args.clip_low, args.clip_high, args.kl_beta, args.entropy),
         group_size=args.group_size,
@@ -132,51 +212,71 @@ def main() -> None:
     compute = ComputeSettings(args.precision, args.recompute, args.optimizer)
     learner = Learner(shape, args.weights / checkpoint.folder_name(0), ranks, update, compute)
     if ranks.first:
-        weights = read_json(args.base / "model.json")["weights"]
-        print(
-            f"{weights:,} weights, {len(samples)} training and {len(validation)} validation prompts, "
-            f"{args.prompts_per_iteration} x {args.group_size} answers an iteration; checkpoints in {folder}",
-            flush=True,
-        )
+        announce(args, samples, validation, folder)
     loop = Loop(learner, task, settings, folder)
     loop.run(log=lambda line: print(line, flush=True))
     parallel.stop()
     if not ranks.first:
-        return
-    rows = merged_metrics(Journal(folder / "metrics.jsonl").rows, args.iterations)
-    if args.tensorboard:
-        write_tensorboard(folder / "tensorboard", rows)
-    write_jsonl(args.output_metrics, rows)
-    name = checkpoint.folder_name(args.iterations)
-    made_from = record(args, {"base": args.base, "train": args.train, "validation": args.validation}, PACKAGES)
-    # By content: torch writes a random id into each checkpoint, so that equal weights hash differently as files.
-    made_from["inputs"]["weights"] = imported["weights_sha256"]
-    write_json(
-        args.output_manifest,
-        {
-            "engine": args.engine,
-            "device": args.device,
-            "layers": layers_of(),
-            "device_name": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
-            "iteration": args.iterations,
-            "name": name,
-            "checkpoint": os.path.relpath(folder / name, args.output_manifest.parent),
-            "key": key,
-            "weights_sha256": checksum(checkpoint.read_weights(folder / name)),
-            "shape": shape.as_dict(),
-            "spikes": sum(row["spike"] for row in rows),
-            "skipped": sum(row["skipped"] for row in rows),
-            "training_version": TRAINING_VERSION,
-            **made_from,
-        },
+        return None
+    device_name = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
+    iteration = checkpoint.folder_name(args.iterations)
+    return Trained(Journal(folder / "metrics.jsonl").rows, folder / iteration, device_name, layers_of())
+
+
+def with_slime(
+    args: argparse.Namespace,
+    shape: Qwen3Shape,
+    samples: list[dict[str, Any]],
+    validation: list[dict[str, Any]],
+    folder: Path,
+    held: contextlib.ExitStack,
+) -> Trained:
+    """Train with slime on Ray, Megatron-LM and SGLang."""
+    from gpus import listed, visible
+    from grpo.checkpoint import folder_name
+    from slime_engine.checkpoints import folder_of
+    from slime_engine.program import SAVE, Inputs, train
+
+    names = [gpu.name for gpu in visible(listed(), os.environ)]
+    given = {args.train: samples} | ({args.validation: validation} if validation else {})
+    # slime runs in another folder, and Ray elsewhere: paths as they are from everywhere.
+    inputs = Inputs(
+        (args.weights / folder_name(0)).absolute(),
+        args.base.absolute(),
+        args.train.absolute(),
+        args.validation.absolute() if validation else None,
+        {path.absolute(): rows for path, rows in given.items()},
+        shape.as_dict(),
     )
-    if holder:
-        holder.__exit__(None, None, None)
-    print(f"{name}: {sum(row['spike'] for row in rows)} spikes in {args.iterations} iterations")
+    folder = folder.absolute()
+    held.enter_context(lease(folder))
+    announce(args, samples, validation, folder)
+    rows = train(args, inputs, folder)
+    gpus = len(names) * args.slime_nodes
+    return Trained(rows, folder_of(folder / SAVE, args.iterations), f"{gpus} x {names[0]}", "transformer_engine")
+
+
+def announce(
+    args: argparse.Namespace, samples: list[dict[str, Any]], validation: list[dict[str, Any]], folder: Path
+) -> None:
+    """Say what is trained on what."""
+    weights = read_json(args.base / "model.json")["weights"]
+    print(
+        f"{weights:,} weights, {len(samples)} training and {len(validation)} validation prompts, "
+        f"{args.prompts_per_iteration} x {args.group_size} answers an iteration; checkpoints in {folder}",
+        flush=True,
+    )
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse sizes that do not divide, before anything is loaded."""
+    """Refuse sizes that do not divide, and what the engine cannot do, before anything is loaded."""
+    if args.engine == "slime":
+        refuse(args)
+        if absent := [name for name in PACKAGES["slime"] if not installed(name)]:
+            raise InputError(
+                f"train.engine: slime is asked for, but {absent[0]} is not installed here. "
+                "Run with --software-deployment-method apptainer: the image train-slime has it."
+            )
     parts = args.updates_per_iteration * args.data * (2 if args.balance_directions else 1)
     if args.prompts_per_iteration % parts:
         raise InputError(
@@ -189,6 +289,15 @@ def check(args: argparse.Namespace) -> None:
         raise InputError(f"train: optimizer {args.optimizer} needs device: cuda. Use replicated on a CPU.")
     if args.group_size < 2:
         raise InputError(f"train: group_size ({args.group_size}) must be at least 2: advantages compare answers.")
+
+
+def installed(package: str) -> bool:
+    """Whether a distribution is there."""
+    try:
+        version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def checked_samples(path: Path) -> list[dict[str, Any]]:
@@ -270,7 +379,7 @@ def build_task(
 
     return Task(
         prompts=encode(samples, args.train),
-        strata=strata(samples, args.balance_directions, args.train),
+        strata=strata_of(samples, args.balance_directions, args.train),
         judge=judge_of(samples, args),
         decode=decode,
         stop=stop,
@@ -301,20 +410,12 @@ def judge_of(samples: list[dict[str, Any]], args: argparse.Namespace) -> Judge:
     return judge
 
 
-def strata(samples: list[dict[str, Any]], balance: bool, path: Path) -> list[list[int]]:
-    """All prompts, or those before a rise and those before a fall: batches draw equally from each.
-
-    Normalised advantages see only which side was right, so a training part with more falls than
-    rises teaches "always sell". The labels are those of the training part alone.
-    """
-    if not balance:
-        return [list(range(len(samples)))]
-    moves = [row["metadata"]["next_price"] - row["metadata"]["current_price"] for row in samples]
-    rises = [number for number, move in enumerate(moves) if move > 0]
-    falls = [number for number, move in enumerate(moves) if move <= 0]
-    if not rises or not falls:
-        raise InputError(f"{path}: only rises or only falls; balance_directions needs both. Switch it off.")
-    return [rises, falls]
+def strata_of(samples: list[dict[str, Any]], balance: bool, path: Path) -> list[list[int]]:
+    """Classes of prompts that batches draw from equally; the file is named if there is only one."""
+    try:
+        return strata([row["metadata"] for row in samples], balance)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def write_tensorboard(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Ask about each test hour in other ways: another sampling, an earlier checkpoint, other prompts."""
+"""Ask about each test hour in other ways: another sampling or limit, an earlier checkpoint, other prompts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from trading.bars import GAPS, format_times, read_bars
 from trading.prompts import LOOK_BACK, STYLES, build_prompts
 
 # What a variant may have of its own, and how it is read.
-OWN = {"name": str, "model": Path, "temperature": float, "seed": int, "prompt": str, "mask": bool}
+OWN = {
+    "name": str,
+    "model": Path,
+    "temperature": float,
+    "seed": int,
+    "max_new_tokens": int,
+    "prompt": str,
+    "mask": bool,
+}
 # Flags of this program that are none of infer's.
 PROMPTS = ("bars", "prompt", "mask", "gaps", "variants", "output")
 
@@ -38,8 +46,8 @@ def arguments() -> argparse.Namespace:
         type=listed,
         required=True,
         metavar="JSON",
-        help='what each differs in: [{"name": "seed-1", "temperature": 1, "seed": 1}, ...]; also model, prompt, mask. '
-        "The other flags are what they share",
+        help='what each differs in: [{"name": "seed-1", "temperature": 1, "seed": 1}, ...]; also max_new_tokens, '
+        "model, prompt, mask. The other flags are what they share",
     )
     add("--output", type=Path, required=True, help="folder; each variant's files go to a folder of its name in it")
     return parser.parse_args()

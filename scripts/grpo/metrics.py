@@ -81,7 +81,9 @@ def describe(row: dict[str, Any]) -> str:
     shares = f"buy {row['buy']:.0%}, invalid {row['invalid']:.1%}, " if "buy" in row else ""
     validation = row.get("validation")
     checked = f", validation reward {validation['reward']:+.3f}" if validation else ""
-    speed = f"{row['tokens_per_second']:.0f} tokens/s, {row['model_flops_per_second'] / 1e12:.3g} TFLOP/s"
+    speed = f"{row['tokens_per_second']:.0f} tokens/s"
+    if row["model_flops_per_second"] is not None:  # slime does not say
+        speed += f", {row['model_flops_per_second'] / 1e12:.3g} TFLOP/s"
     share = "" if row["mfu"] is None else f", {row['mfu']:.1%} of peak"
     kl, entropy = (f"{row[name]:.4f}" if row[name] is not None else "not finite" for name in ("kl", "entropy"))
     return f"reward {row['reward']:+.3f}, {shares}KL {kl}, entropy {entropy}, {speed}{share}{checked}"

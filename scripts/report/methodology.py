@@ -9,7 +9,10 @@ from report.theme import day, dollars, number, percent, times
 
 # Engines of the manifest by the name that people know, the package whose version counts, and what runs on it;
 # another one stands as the manifest names it.
-ENGINES = {"megatron": ("Megatron-core", "megatron-core", ", this project's GRPO loop")}
+ENGINES = {
+    "megatron": ("Megatron-core", "megatron-core", ", this project's GRPO loop"),
+    "slime": ("slime", "slime", ", on Ray, Megatron-LM and SGLang"),
+}
 SPIKE_ACTIONS = {
     "skip": "a spiking iteration takes no optimiser step",
     "log": "a spiking iteration is logged",

@@ -66,7 +66,7 @@ def all_schemas(schema: dict[str, Any], path: str = "") -> list[tuple[str, dict[
 # --- the files in config/ ---
 
 
-@pytest.mark.parametrize("name", ["config", "null", "minimal", "qwen3-4b", "qwen3-4b-512"])
+@pytest.mark.parametrize("name", ["config", "null", "minimal", "qwen3-4b"])
 def test_the_configurations_of_the_project_are_valid(name: str) -> None:
     resolve(yaml.safe_load((PROJECT / "config" / f"{name}.yaml").read_text()), SCHEMA)
 
@@ -95,19 +95,12 @@ def test_the_paper_run_is_the_studys() -> None:
     assert (train["iterations"], train["prompts_per_iteration"], train["group_size"]) == (500, 128, 8)
     assert (train["learning_rate"], train["kl_beta"], train["max_new_tokens"]) == (1e-6, 0.04, 2048)
     assert train["entropy"] > 0
+    assert [variant["max_new_tokens"] for variant in paper["variants"]] == [512]
     assert train["reward"] == {"scale": 1000, "valid": 0.01, "invalid": -0.5}
     assert (train["spike_threshold"], train["spike_action"]) == (0.2, "log")
     assert (paper["samples"]["prompt"], paper["samples"]["test"]) == ("report", 1706)
     assert (paper["simulate"]["leverage"], paper["simulate"]["capital"]) == ([2], 100_000)
     assert paper["base_model"]["hub"]["name"] == "Qwen/Qwen3-4B-Thinking-2507"
-
-
-def test_the_variant_of_512_tokens_is_the_paper_run_but_for_them() -> None:
-    paper, variant = (yaml.safe_load((PROJECT / "config" / f"qwen3-4b{end}.yaml").read_text()) for end in ("", "-512"))
-    assert variant["infer"]["max_new_tokens"] == 512
-    paper["infer"]["max_new_tokens"] = 512
-    paper["simulate"]["max_invalid_share"] = 1
-    assert variant == paper | {"run": "qwen3-4b-512"}
 
 
 def test_the_paper_run_without_its_market_is_one_line() -> None:
@@ -270,7 +263,7 @@ def test_two_and_two_point_zero_are_the_same_leverage_in_paths() -> None:
             "variants",
             [{"name": "a", "temperature": 1, "sead": 1}],
             "variants.0.sead: unknown key, given 1. Did you mean seed? "
-            "Keys of variants.0: name, temperature, seed, iteration, prompt, mask.",
+            "Keys of variants.0: name, temperature, seed, max_new_tokens, iteration, prompt, mask.",
         ),
         (
             "variants",
@@ -300,6 +293,52 @@ def test_a_bad_value_is_one_line_with_the_key_what_was_given_and_what_is_allowed
     path: str, value: Any, line: str
 ) -> None:
     assert problems(with_value(path, value)) == [line]
+
+
+SLIME = {"engine": "slime", "spike_action": "log", "precision": "bf16", "optimizer": "distributed"}
+
+
+@pytest.mark.parametrize(
+    ("train", "device", "line"),
+    [
+        ({}, "cpu", 'device: given "cpu"; allowed: cuda, because train.engine is slime.'),
+        (
+            {"spike_action": "skip"},
+            "cuda",
+            'train.spike_action: given "skip"; allowed: log or stop, because train.engine is slime.',
+        ),
+        (
+            {"precision": "fp32"},
+            "cuda",
+            'train.precision: given "fp32"; allowed: bf16, because train.engine is slime.',
+        ),
+        (
+            {"optimizer": "offloaded"},
+            "cuda",
+            'train.optimizer: given "offloaded"; allowed: distributed, because train.engine is slime.',
+        ),
+        (
+            {"iterations": 250},
+            "cuda",
+            "train.iterations: given 250; allowed: at least 2, and up to save_every (100) or a multiple of it, "
+            "because train.engine is slime.",
+        ),
+        (
+            {"save_every": 1},
+            "cuda",
+            "train.save_every: given 1; allowed: at least 2, because train.engine is slime.",
+        ),
+        (
+            {"data": 8, "slime": {"nodes": 3}},
+            "cuda",
+            "train.slime.nodes: given 3; allowed: a divisor of the GPUs, "
+            "tensor x data x slime.pipeline x slime.context (8).",
+        ),
+    ],
+)
+def test_what_slime_cannot_do_is_refused_before_anything_runs(train: dict[str, Any], device: str, line: str) -> None:
+    assert problems({"run": "x", "device": device, "train": SLIME | train}) == [line]
+    resolve({"run": "x", "device": "cuda", "train": SLIME}, SCHEMA)
 
 
 def test_an_unknown_key_is_named_with_the_one_that_was_probably_meant() -> None:
@@ -356,7 +395,7 @@ def test_too_few_test_hours_for_any_test_are_refused() -> None:
 
 def test_variants_take_the_settings_they_leave_out_from_the_trained_model() -> None:
     settings = {"run": "x", "variants": [{"name": "a", "temperature": "1", "seed": "2"}]}
-    nothing = dict.fromkeys(("iteration", "prompt", "mask"))
+    nothing = dict.fromkeys(("max_new_tokens", "iteration", "prompt", "mask"))
     assert resolve(settings, SCHEMA)["variants"] == [{"name": "a", "temperature": 1, "seed": 2} | nothing]
     sampled = settings | {"infer": {"trained": {"temperature": 0.7}}, "variants": [{"name": "a", "seed": 2}]}
     resolve(sampled, SCHEMA)

@@ -30,7 +30,7 @@ def paper(tmp_path: Path, **train: Any) -> dict[str, Any]:
     """The paper run with an empty cache, as engine slime has it unless `train` says something else."""
     settings = resolve(PAPER, SCHEMA)
     settings["base_model"]["hub"]["cache"] = str(tmp_path / "cache")
-    several = {"nodes": 1, "pipeline": 1, "context": 1, "engine_gpus": 1, "memory_fraction": 0.7, "recompute": True}
+    several = {"nodes": 1, "pipeline": 1, "context": 1, "engine_gpus": 1, "memory_fraction": 0.7}
     settings["train"] |= {"engine": "slime", **train, "slime": several | train.get("slime", {})}
     return settings
 

@@ -1,4 +1,4 @@
-"""`make test-long`: full sizes and rates over many seeds. By name: -k demo, null, btc, kill, rates, archive, conversion."""
+"""`make test-long`: full sizes and rates. By name: -k demo, null, btc, kill, rates, archive, conversion."""
 
 from __future__ import annotations
 

@@ -1,0 +1,207 @@
+"""From slime's lines and the reward hook's journal to this project's metrics: one row an iteration."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grpo.metrics import finite
+from grpo.schedule import learning_rate
+from slime_engine.logs import Record
+
+Values = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What an iteration consists of, and its learning rate."""
+
+    prompts: int
+    group_size: int
+    updates: int
+    learning_rate: float
+    warm_up: int
+    decay: int
+    kl: bool  # whether there is a reference to compare with
+
+    @property
+    def answers(self) -> int:
+        """Answers of one iteration."""
+        return self.prompts * self.group_size
+
+
+@dataclass
+class Parts:
+    """What is known of one iteration so far."""
+
+    steps: dict[int, Values] = field(default_factory=dict)
+    rollout: Values = field(default_factory=dict)
+    perf: Values = field(default_factory=dict)
+
+
+class Collector:
+    """Puts together what several processes print, in whatever order it comes.
+
+    Parameters
+    ----------
+    journal
+        The hook's judgements since this start of slime.
+
+    Attributes
+    ----------
+    answers
+        Of the last row's iteration, those that are to be shown, as lines.
+    """
+
+    def __init__(self, sizes: Sizes, journal: Path) -> None:
+        self.sizes = sizes
+        self.judgements = Judgements(journal)
+        self.parts: dict[int, Parts] = {}
+        self.done: set[int] = set()
+        self.answers: list[str] = []
+
+    def take(self, record: Record) -> None:
+        """Add what one line says."""
+        if record.kind == "eval":
+            return  # the hook's journal says more
+        number, step = divmod(record.number, self.sizes.updates) if record.kind == "step" else (record.number, 0)
+        parts = self.parts.setdefault(number + 1, Parts())
+        if record.kind == "step":
+            parts.steps[step] = record.values
+        else:
+            # Two processes print a perf line each.
+            (parts.perf if record.kind == "perf" else parts.rollout).update(record.values)
+
+    def ready(self) -> Iterator[dict[str, Any]]:
+        """Rows of the iterations of which everything is known, rising; each once."""
+        for iteration in sorted(self.parts):
+            parts = self.parts[iteration]
+            whole = (
+                len(parts.steps) == self.sizes.updates
+                and {"perf/rollout_time", "perf/actor_train_time"} <= parts.perf.keys()
+            )
+            if not whole:
+                return
+            del self.parts[iteration]
+            if iteration not in self.done:
+                self.done.add(iteration)
+                yield self.row(iteration, parts)
+
+    def row(self, iteration: int, parts: Parts) -> dict[str, Any]:
+        """The metrics of an iteration, under the names that the other engine uses."""
+        sizes = self.sizes
+        judged = self.judgements.of_iteration(iteration)
+        self.answers = shown(judged)
+        mean = {name: mean_of(parts.steps, f"train/{name}") for name in _STEP}
+        seconds = (
+            parts.perf.get("perf/step_time") or parts.perf["perf/rollout_time"] + parts.perf["perf/actor_train_time"]
+        )
+        tokens = sum(row["tokens"] for row in judged)
+        row = {
+            "iteration": iteration,
+            **reward_metrics(judged),
+            "loss": mean["loss"],
+            "kl": mean["kl_loss"] if sizes.kl else None,
+            "entropy": mean["entropy_loss"],
+            "update_loss": mean["loss"],
+            "clip_fraction": mean["pg_clipfrac"],
+            "grad_norm": mean["grad_norm"],
+            "response_tokens": tokens / len(judged) if judged else None,
+            "learning_rate": learning_rate(iteration, sizes.learning_rate, sizes.warm_up, sizes.decay),
+            "skipped": False,
+            "tokens_per_second": tokens / seconds,
+            # slime counts its updates' alone: perf/actor_train_tflops in slime.log.
+            "model_flops_per_second": None,
+            "mfu": None,
+            "seconds": seconds,
+            "rollout_seconds": parts.perf["perf/rollout_time"],
+            "reference_seconds": parts.perf.get("perf/ref_log_probs_time"),
+            "update_seconds": parts.perf["perf/actor_train_time"],
+            # How far the trainer's probabilities are from those that SGLang sampled with.
+            "rollout_logprob_difference": mean["train_rollout_logprob_abs_diff"],
+            "answers_judged": len(judged),
+        }
+        return {name: finite(value) for name, value in row.items()}
+
+
+_STEP = ("loss", "kl_loss", "entropy_loss", "pg_clipfrac", "grad_norm", "train_rollout_logprob_abs_diff")
+
+
+def mean_of(steps: dict[int, Values], name: str) -> float | None:
+    """Mean over an iteration's optimiser steps; None if slime does not report it, NaN if one of them is."""
+    values = [step[name] for step in steps.values() if name in step]
+    return statistics.fmean(values) if values else None
+
+
+def reward_metrics(judged: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and spread of the rewards, shares of BUY and of invalid answers, groups without a gradient."""
+    if not judged:
+        return {"reward": None, "reward_std": None, "buy": None, "invalid": None, "flat_groups": None}
+    rewards = [row["reward"] for row in judged]
+    groups: dict[int, set[float]] = {}
+    for row in judged:
+        groups.setdefault(row["group"], set()).add(row["reward"])
+    return {
+        "reward": statistics.fmean(rewards),
+        "reward_std": statistics.pstdev(rewards),
+        "buy": sum(row["buy"] for row in judged) / len(judged),
+        "invalid": sum(row["invalid"] for row in judged) / len(judged),
+        "flat_groups": sum(len(values) == 1 for values in groups.values()),
+    }
+
+
+class Judgements:
+    """The hook's journal, read as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.position = 0
+        self.train: dict[int, list[dict[str, Any]]] = {}
+        self.validation: list[dict[str, Any]] = []
+
+    def read(self) -> None:
+        """Take in what is new; a line that is not whole yet waits."""
+        if not self.path.exists():
+            return
+        with open(self.path, "rb") as handle:
+            handle.seek(self.position)
+            for line in handle:
+                if not line.endswith(b"\n"):
+                    break
+                self.position += len(line)
+                row = json.loads(line)
+                if row["split"] == "train":
+                    self.train.setdefault(row["iteration"], []).append(row)
+                else:
+                    self.validation.append(row)
+
+    def of_iteration(self, iteration: int) -> list[dict[str, Any]]:
+        """Judgements of an iteration's answers, which are forgotten then."""
+        self.read()
+        return sorted(self.train.pop(iteration, []), key=lambda row: (row["group"], row["number"]))
+
+    def of_validation(self) -> dict[str, float] | None:
+        """Means over the validation answers since the last call; None if there are none."""
+        self.read()
+        judged, self.validation = self.validation, []
+        if not judged:
+            return None
+        return {name: statistics.fmean(float(row[name]) for row in judged) for name in ("reward", "buy", "invalid")}
+
+
+def shown(judged: Sequence[dict[str, Any]]) -> list[str]:
+    """The answers that the hook kept for people, as the other engine prints them."""
+    lines: list[str] = []
+    asked = None
+    for row in judged:
+        if "said" not in row:
+            continue
+        if row["asked"] != asked:
+            asked = row["asked"]
+            lines.append(f"  asked: {' '.join(asked.split())}")
+        lines.append(f"    {row['reward']:+.3f}  {' '.join(row['said'].split())}")
+    return lines

@@ -1,0 +1,87 @@
+"""How many processes slime uses, where, and its own settings on the command line of train.py."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from common.errors import InputError
+
+# Settings of the section train.slime that decide where and how fast a training runs, not what a checkpoint holds.
+NOT_IN_KEY = frozenset(
+    f"slime_{name}"
+    for name in (
+        "nodes",
+        "engine_gpus",
+        "memory_fraction",
+        "offload",
+        "straggler_window",
+        "straggler_limit",
+        "timeout_s",
+    )
+)
+PREFIX = "slime_"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The section train.slime."""
+    group = parser.add_argument_group("slime", "with --engine slime only")
+    group.add_argument("--slime-nodes", type=int, default=1, help="machines")
+    group.add_argument("--slime-pipeline", type=int, default=1, help="parts of the layers")
+    group.add_argument("--slime-context", type=int, default=1, help="parts of a long sequence")
+    group.add_argument("--slime-engine-gpus", type=int, default=1, help="GPUs of one SGLang engine")
+    group.add_argument("--slime-memory-fraction", type=float, default=0.7, help="share of a GPU's memory for SGLang")
+    group.add_argument("--slime-offload", action=argparse.BooleanOptionalAction, default=True)
+    group.add_argument("--slime-straggler-window", type=int, default=20, help="iterations whose median time counts")
+    group.add_argument("--slime-straggler-limit", type=int, default=10, help="slow ones in a row that stop; 0: never")
+    group.add_argument("--slime-timeout-s", type=int, default=7200, help="seconds without metrics until giving up")
+
+
+def without_slime(args: argparse.Namespace) -> argparse.Namespace:
+    """The arguments of a training with the other engine: what slime alone reads says nothing there."""
+    return argparse.Namespace(**{name: value for name, value in vars(args).items() if not name.startswith(PREFIX)})
+
+
+@dataclass(frozen=True)
+class Layout:
+    """GPUs and how they are used: ``tensor * pipeline * context`` of them share a model, ``data`` such groups."""
+
+    nodes: int
+    tensor: int
+    pipeline: int
+    context: int
+    data: int
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Layout:
+        """From the arguments of train.py."""
+        return cls(args.slime_nodes, args.tensor, args.slime_pipeline, args.slime_context, args.data)
+
+    @property
+    def gpus(self) -> int:
+        """All GPUs."""
+        return self.tensor * self.pipeline * self.context * self.data
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs of each machine."""
+        return self.gpus // self.nodes
+
+    def check(self, engine_gpus: int) -> None:
+        """Refuse numbers that do not divide.
+
+        Raises
+        ------
+        InputError
+            Names the setting.
+        """
+        if self.gpus % self.nodes:
+            raise InputError(
+                f"train.slime.nodes ({self.nodes}) does not divide the {self.gpus} GPUs "
+                "(tensor x data x slime.pipeline x slime.context)."
+            )
+        if self.gpus % engine_gpus or (self.gpus_per_node % engine_gpus and engine_gpus % self.gpus_per_node):
+            raise InputError(
+                f"train.slime.engine_gpus ({engine_gpus}) must divide the {self.gpus_per_node} GPUs of a node, "
+                "or be a multiple of them that divides all."
+            )

@@ -1,0 +1,126 @@
+"""Megatron's model arguments from a model's config.json, and the checks of them that slime does not make.
+
+slime v0.2.1 compares hidden size, heads, layers, ffn, tied embeddings, norm epsilon and RoPE base with config.json. A
+wrong number of key-value channels or query groups, a wrong vocabulary, or query and key norms that are left out go
+through its parser, and end in a crash of the loader or, worse, in a model that computes something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from common.errors import InputError
+
+Sizes = Mapping[str, tuple[int, ...]]
+_LAYER = "decoder.layers.self_attention."
+
+
+def model_arguments(shape: Mapping[str, Any]) -> list[str]:
+    """Megatron's arguments for a dense Qwen3.
+
+    Parameters
+    ----------
+    shape
+        The fields of `grpo.qwen3.Qwen3Shape`.
+
+    Raises
+    ------
+    InputError
+        If the RoPE base is no whole number, which Megatron's argument cannot express.
+    """
+    base = shape["rope_base"]
+    if base != int(base):
+        raise InputError(f"config.json: rope_theta is {base}; Megatron takes whole numbers only. Use engine megatron.")
+    return [
+        *("--num-layers", str(shape["layers"])),
+        *("--hidden-size", str(shape["hidden"])),
+        *("--ffn-hidden-size", str(shape["ffn"])),
+        *("--num-attention-heads", str(shape["heads"])),
+        *("--group-query-attention", "--num-query-groups", str(shape["query_groups"])),
+        *("--kv-channels", str(shape["head_dim"])),
+        *("--vocab-size", str(shape["vocabulary"])),
+        *("--rotary-base", str(int(base))),
+        *("--norm-epsilon", repr(shape["norm_epsilon"])),
+        "--use-rotary-position-embeddings",
+        *("--normalization", "RMSNorm"),
+        "--qk-layernorm",
+        "--swiglu",
+        "--disable-bias-linear",
+        *([] if shape["tied_embeddings"] else ["--untie-embeddings-and-output-weights"]),
+    ]
+
+
+def check_weights(arguments: Sequence[str], sizes: Sizes) -> None:
+    """Compare the arguments with the weights themselves, as the checkpoint stores them.
+
+    Parameters
+    ----------
+    arguments
+        As `model_arguments` gives them.
+    sizes
+        Shapes of the checkpoint's tensors by stored name; those of layers have the layers as first axis.
+
+    Raises
+    ------
+    InputError
+        Names the argument, its value, and what the weights say.
+    """
+
+    def given(name: str) -> int:
+        return int(arguments[arguments.index(name) + 1])
+
+    def agree(name: str, value: int, weight: str, found: int) -> None:
+        if value != found:
+            raise InputError(
+                f"{name}: config.json says {value}, the weights say {found} ({weight}). "
+                "Use the config.json that came with the weights and run import_weights again."
+            )
+
+    def size(weight: str) -> tuple[int, ...]:
+        if weight not in sizes:
+            raise InputError(f"reference: the weights lack {weight}. Run import_weights again.")
+        return sizes[weight]
+
+    norm, qkv = f"{_LAYER}q_layernorm.weight", f"{_LAYER}linear_qkv.weight"
+    if ("--qk-layernorm" in arguments) != (norm in sizes):
+        raise InputError(f"--qk-layernorm: given is not what the weights have ({norm}). Use a Qwen3.")
+    channels = given("--kv-channels")
+    agree("--kv-channels", channels, norm, size(norm)[-1])
+    agree("--num-layers", given("--num-layers"), qkv, size(qkv)[0])
+    # Rows of query, key and value of all groups: heads + 2 * groups, each as wide as the channels.
+    groups = (size(qkv)[1] // channels - given("--num-attention-heads")) // 2
+    agree("--num-query-groups", given("--num-query-groups"), qkv, groups)
+    embedding = "embedding.word_embeddings.weight"
+    agree("--vocab-size", given("--vocab-size"), embedding, size(embedding)[0])
+    agree("--hidden-size", given("--hidden-size"), embedding, size(embedding)[1])
+
+
+def check_parallel(shape: Mapping[str, Any], tensor: int, pipeline: int) -> None:
+    """Refuse parts that do not divide the model.
+
+    Raises
+    ------
+    InputError
+        Names the setting and the model's number.
+    """
+    for name in ("heads", "query_groups", "ffn"):
+        if shape[name] % tensor:
+            raise InputError(f"train.tensor ({tensor}) does not divide the model's {name} ({shape[name]}).")
+    if shape["layers"] % pipeline:
+        raise InputError(f"train.slime.pipeline ({pipeline}) does not divide the model's layers ({shape['layers']}).")
+
+
+def check_vocabulary(vocabulary: int, tokenizer_size: int) -> None:
+    """Refuse a tokenizer with ids that the embedding does not have.
+
+    Raises
+    ------
+    InputError
+        Names both numbers.
+    """
+    if tokenizer_size > vocabulary:
+        raise InputError(
+            f"model/base: the tokenizer has ids up to {tokenizer_size - 1}, the embedding {vocabulary} rows. "
+            "Use the tokenizer that came with the model."
+        )

@@ -1,0 +1,319 @@
+"""A training with slime, from settings to manifest: check, start, watch, take down, record."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from common.errors import InputError
+from common.files import written_whole
+from common.journal import Journal
+from common.progress import Progress
+from grpo.metrics import describe
+from slime_engine import checkpoints, checks, cluster, hooks
+from slime_engine.arguments import Job, Lengths, Paths, command_line
+from slime_engine.collect import Collector, Sizes
+from slime_engine.keeper import adopt_orphans, end_descendants
+from slime_engine.layout import Layout
+from slime_engine.logs import parse_line, said
+from slime_engine.model import check_parallel, check_vocabulary, check_weights, model_arguments
+from slime_engine.reference import release, stored_sizes
+from slime_engine.watch import Limits, Watch
+
+SAVE = "slime"  # folder of its checkpoints
+LAST_LINES = 40  # of slime's output, searched for the error where it fails
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a training starts from.
+
+    Attributes
+    ----------
+    imported
+        Folder of the imported Megatron checkpoint.
+    base
+        Hugging Face folder.
+    train, validation
+        Files of samples, and how many they hold; validation is None where there is none.
+    shape
+        The fields of `grpo.qwen3.Qwen3Shape`.
+    """
+
+    imported: Path
+    base: Path
+    train: Path
+    validation: Path | None
+    samples: dict[Path, list[dict[str, Any]]]
+    shape: Mapping[str, Any]
+
+
+class Stopped(SystemExit):
+    """A signal ended the training."""
+
+
+def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[dict[str, Any]]:
+    """Train up to ``settings.iterations``, from the newest whole checkpoint; returns the journal's rows.
+
+    Parameters
+    ----------
+    folder
+        This training's own: checkpoints below ``slime/``, journal, logs.
+
+    Raises
+    ------
+    InputError
+        If something given cannot be used, or slime or Ray fails.
+    SystemExit
+        At SIGTERM or SIGINT, when everything is taken down.
+    """
+    layout = Layout.of(settings)
+    layout.check(settings.slime_engine_gpus)
+    check_parallel(inputs.shape, settings.tensor, settings.slime_pipeline)
+    for path, rows in inputs.samples.items():
+        checks.check_samples(path, len(rows), settings.prompts_per_iteration if path == inputs.train else 1)
+    check_weights(model_arguments(inputs.shape), stored_sizes(inputs.imported))
+
+    save = folder / SAVE
+    done = checkpoints.prepare(save, settings.iterations)
+    journal = Journal(folder / "metrics.jsonl")
+    if done == settings.iterations:
+        return journal.rows
+    programs = cluster.find_programs()
+    nodes = cluster.nodes_of_job(layout.nodes, layout.gpus_per_node, os.environ)
+    print(f"slime {checks.slime_commit(programs.train.parent / 'slime') or 'of unknown commit'}", flush=True)
+    lengths, stops = _lengths(settings, inputs)
+    release(inputs.imported, folder / "reference")
+    judged = folder / "judgements.jsonl"
+    judged.unlink(missing_ok=True)
+    paths = Paths(
+        inputs.base, folder / "reference", save, inputs.train, inputs.validation, folder / "hook_settings.yaml"
+    )
+    given = hooks.hook_settings(settings, judged, stops) | {"hook_samples": len(inputs.samples[inputs.train])}
+    with written_whole(paths.hook_settings) as partial:
+        partial.write_text(yaml.safe_dump(given, allow_unicode=True))
+    job = Job(settings, paths, lengths, inputs.shape)
+
+    ports = cluster.free_ports(2)
+    host = cluster.address_of(nodes)
+    imports = cluster.link_imports(folder / "imports")
+    variables = cluster.environment(os.environ, programs, imports, f"{host}:{ports[0]}")
+    checks.check_reward(hooks.REWARD, variables)
+    if done:
+        print(f"resuming after iteration {done}", flush=True)
+    run = Run(settings, folder, journal, Collector(_sizes(settings), judged), done)
+    command = [sys.executable, "-u", str(programs.train), *command_line(job)]
+    with _signals_raise():
+        adopt_orphans()
+        try:
+            with cluster.ray(programs, nodes, variables, ports, folder / "ray.log") as ray:
+                run.follow(command, variables, programs.train.parent, ray)
+        finally:
+            end_descendants(os.getpid())
+            journal.sync()
+    if settings.iterations not in checkpoints.whole_iterations(save):
+        raise InputError(f"slime: ended without the checkpoint of iteration {settings.iterations}; {run.hint()}")
+    return journal.rows
+
+
+class Run:
+    """slime's output, line by line: written down, understood, watched.
+
+    Parameters
+    ----------
+    done
+        Iterations that an earlier start finished.
+    """
+
+    def __init__(
+        self, settings: argparse.Namespace, folder: Path, journal: Journal, collector: Collector, done: int
+    ) -> None:
+        self.settings, self.folder, self.journal, self.collector = settings, folder, journal, collector
+        self.progress = Progress(settings.iterations, "iteration", done=done)
+        earlier = [row for row in journal.rows if row["iteration"] <= done]
+        accepted = [row["loss"] for row in earlier if not row["spike"] and row["loss"] is not None]
+        self.watch = Watch(_limits(settings), accepted[-1] if accepted else None)
+        self.waiting: dict[str, Any] | None = None  # a row that lacks its validation
+        self.before_training = done == 0
+        self.last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
+        self.whole = done
+        self.heard = time.monotonic()
+
+    def follow(self, command: list[str], variables: Mapping[str, str], place: Path, ray: cluster.Ray) -> None:
+        """Run slime to its end.
+
+        Raises
+        ------
+        InputError
+            If it fails, or too much stands out.
+        """
+        with (
+            open(self.folder / "slime.log", "ab") as log,
+            cluster.process(command, variables, subprocess.PIPE, place) as slime,
+        ):
+            assert slime.stdout is not None
+            for raw in cluster.lines(slime.stdout):
+                if raw is None:
+                    ray.check()
+                    self.check_silence()
+                    continue
+                log.write(raw + b"\n")
+                log.flush()
+                self.line(raw.decode(errors="replace"))
+            code = slime.wait()
+        self.finish()
+        if code:
+            raise InputError(f"slime: ended with exit code {code} ({self.error()}); {self.hint()}")
+
+    def line(self, line: str) -> None:
+        """Take in one line of output."""
+        self.last.append(line)
+        record = parse_line(line)
+        if record is None:
+            return
+        self.heard = time.monotonic()
+        if record.kind == "eval":
+            self.validated(record.number + 1)
+            return
+        self.collector.take(record)
+        for row in self.collector.ready():
+            self.take(row)
+
+    def take(self, row: dict[str, Any]) -> None:
+        """One iteration is done: judge its loss and its time."""
+        self.flush()
+        iteration = row["iteration"]
+        loss = math.nan if row["loss"] is None else row["loss"]
+        row["spike"], ratio = self.watch.see(loss, row["seconds"])
+        # The time over the median of the iterations before; slime says nothing of single ranks.
+        row["slowest_over_median"] = ratio
+        for message in self.watch.messages(iteration, loss, ratio):
+            print(message, flush=True)
+        if self.collector.answers:
+            print("\n".join([f"answers of iteration {iteration}:", *self.collector.answers]), flush=True)
+        every = self.settings.validate_every
+        self.waiting = row
+        if not (every and iteration % every == 0 and self.validates()):
+            self.flush()
+        self.watch.check(iteration, loss, str(self.folder / SAVE))
+        self.prune()
+
+    def validates(self) -> bool:
+        """Whether there are validation samples."""
+        return bool(self.settings.validation.stat().st_size)
+
+    def validated(self, iteration: int) -> None:
+        """slime has asked the validation prompts; before the first iteration it does so, too."""
+        means = self.collector.judgements.of_validation()
+        if self.before_training and self.waiting is None and iteration == 1 and means:
+            print(f"before training: validation reward {means['reward']:+.3f}", flush=True)
+        elif self.waiting and means:
+            self.waiting["validation"] = means
+        self.before_training = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the row that waited."""
+        row, self.waiting = self.waiting, None
+        if row is None:
+            return
+        self.journal.append([row])
+        self.progress.update(row["iteration"], describe(row))
+
+    def finish(self) -> None:
+        """slime's output has ended: nothing more is coming for the row that waits."""
+        if self.waiting and (means := self.collector.judgements.of_validation()):
+            self.waiting["validation"] = means
+        self.flush()
+        self.prune()
+
+    def prune(self) -> None:
+        """Delete old checkpoints when there is a new one."""
+        save = self.folder / SAVE
+        whole = [number for number in checkpoints.whole_iterations(save) if number <= self.settings.iterations]
+        if whole and whole[-1] > self.whole:
+            self.whole = whole[-1]
+            self.journal.sync()
+            checkpoints.prune(save, self.settings.keep, self.whole)
+
+    def check_silence(self) -> None:
+        """Raise InputError if no metrics came for too long: a hanging engine hangs slime for ever."""
+        silent = time.monotonic() - self.heard
+        if silent > self.settings.slime_timeout_s:
+            raise InputError(f"slime: no metrics for {silent:.0f} s (train.slime.timeout_s); {self.hint()}")
+
+    def error(self) -> str:
+        """The line of slime's output that most likely says why it failed."""
+        lines = [text for text in map(said, self.last) if text]
+        errors = [text for text in lines if "Error" in text.partition(":")[0]]
+        return (errors or lines or ["no output"])[-1][:300]
+
+    def hint(self) -> str:
+        """Where to look, and where it goes on."""
+        whole = checkpoints.whole_iterations(self.folder / SAVE)
+        where = f"run again to go on from iteration {whole[-1]}" if whole else "no checkpoint was written yet"
+        return f"all it said is in {self.folder / 'slime.log'}; {where}."
+
+
+class _signals_raise:  # noqa: N801 - a context manager
+    """SIGTERM and SIGINT raise in the main thread, once; the second one finds the end already under way."""
+
+    def __enter__(self) -> None:
+        self.before = {number: signal.signal(number, self.stop) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def stop(self, number: int, _frame: FrameType | None) -> None:
+        for one in self.before:
+            signal.signal(one, signal.SIG_IGN)
+        message = "stopping: slime saves at its intervals only; run again to go on from the last checkpoint"
+        print(message, file=sys.stderr, flush=True)
+        raise Stopped(128 + number)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def _lengths(settings: argparse.Namespace, inputs: Inputs) -> tuple[Lengths, list[str]]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(inputs.base, local_files_only=True)
+    check_vocabulary(inputs.shape["vocabulary"], len(tokenizer))
+    lengths = checks.prompt_lengths(tokenizer, inputs.samples, settings.max_new_tokens, inputs.shape["max_positions"])
+    return lengths, checks.stop_texts(inputs.base, tokenizer)
+
+
+def _sizes(settings: argparse.Namespace) -> Sizes:
+    return Sizes(
+        settings.prompts_per_iteration,
+        settings.group_size,
+        settings.updates_per_iteration,
+        settings.learning_rate,
+        settings.warm_up_iterations,
+        settings.decay_iterations,
+        settings.kl_beta > 0,
+    )
+
+
+def _limits(settings: argparse.Namespace) -> Limits:
+    return Limits(
+        settings.spike_threshold,
+        settings.spike_floor,
+        settings.spike_action,
+        settings.spike_limit,
+        settings.straggler_ratio,
+        settings.slime_straggler_window,
+        settings.slime_straggler_limit,
+    )

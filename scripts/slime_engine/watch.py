@@ -1,0 +1,112 @@
+"""Spiky losses and slow iterations, from slime's metrics: Megatron's own options for them it parses and ignores."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from dataclasses import dataclass, field
+
+from common.errors import InputError
+from grpo.stability import SpikeDetector
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When something stands out, and how much of it stops the training.
+
+    Attributes
+    ----------
+    spike_threshold, spike_floor
+        As in `grpo.stability.SpikeDetector`.
+    spike_action
+        log, or stop at the first spike.
+    spike_limit
+        Spikes in a row that stop.
+    straggler_ratio
+        An iteration's seconds over the median of those before it, from which it is slow.
+    window
+        So many iterations make the median.
+    straggler_limit
+        Slow iterations in a row that stop; 0: never.
+    """
+
+    spike_threshold: float
+    spike_floor: float
+    spike_action: str
+    spike_limit: int
+    straggler_ratio: float
+    window: int
+    straggler_limit: int
+
+
+@dataclass
+class Watch:
+    """Looks at one iteration after another.
+
+    Attributes
+    ----------
+    last
+        Loss of the last iteration that was no spike, of a resumed run.
+    """
+
+    limits: Limits
+    last: float | None = None
+    spikes: int = 0
+    slow: int = 0
+    seconds: deque[float] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        """A detector that knows the last accepted loss."""
+        self.detector = SpikeDetector(self.limits.spike_threshold, self.limits.spike_floor, self.last)
+
+    def see(self, loss: float, seconds: float) -> tuple[bool, float]:
+        """Whether the loss is a spike, and the seconds over the median of the iterations before (1 at first)."""
+        spike = self.detector.is_spike(loss)
+        self.spikes = self.spikes + 1 if spike else 0
+        if not spike:
+            self.detector.accept(loss)
+        ratio = seconds / statistics.median(self.seconds) if self.seconds and math.isfinite(seconds) else 1.0
+        # The first iteration warms everything up: a median of one says nothing.
+        slow = len(self.seconds) > 1 and ratio > self.limits.straggler_ratio
+        self.slow = self.slow + 1 if slow else 0
+        if math.isfinite(seconds):
+            self.seconds.append(seconds)
+        while len(self.seconds) > self.limits.window:
+            self.seconds.popleft()
+        return spike, ratio
+
+    def messages(self, iteration: int, loss: float, ratio: float) -> list[str]:
+        """What to say of the iteration just seen."""
+        lines = []
+        if self.spikes:
+            lines.append(f"iteration {iteration}: spiky loss {loss:.4f}, last accepted {self._last()}; logged only")
+        if self.slow:
+            lines.append(f"iteration {iteration}: straggler, {ratio:.2f} x the median time of those before it")
+        return lines
+
+    def check(self, iteration: int, loss: float, folder: str) -> None:
+        """Stop the training if there were too many in a row.
+
+        Raises
+        ------
+        InputError
+            Says what stood out, and where the last good checkpoint lies.
+        """
+        limits = self.limits
+        if self.spikes and (limits.spike_action == "stop" or self.spikes >= limits.spike_limit):
+            row = f", {self.spikes} in a row" if self.spikes > 1 else ""
+            raise InputError(
+                f"train: iteration {iteration}: spiky loss {loss:.4f}, last accepted {self._last()}{row}; the last "
+                f"good checkpoint is in {folder}. Lower train.learning_rate, or, if the loss is only noisy, use larger "
+                "batches or raise train.spike_floor."
+            )
+        if limits.straggler_limit and self.slow >= limits.straggler_limit:
+            raise InputError(
+                f"train: iteration {iteration}: {self.slow} iterations in a row took more than "
+                f"{limits.straggler_ratio} times the median of those before; the last good checkpoint is in {folder}. "
+                "Look at the nodes, or raise train.straggler_ratio."
+            )
+
+    def _last(self) -> str:
+        return f"{self.detector.last:.4f}" if self.detector.last is not None else "none"

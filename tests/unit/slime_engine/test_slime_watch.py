@@ -1,0 +1,73 @@
+"""Spikes and slow iterations: what is flagged, what stops the training."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from common.errors import InputError
+from slime_engine.watch import Limits, Watch
+
+
+def limits(**changed: object) -> Limits:
+    values = {"spike_threshold": 0.2, "spike_floor": 0.5, "spike_action": "log", "spike_limit": 3}
+    values |= {"straggler_ratio": 1.5, "window": 4, "straggler_limit": 2}
+    return Limits(**{**values, **changed})
+
+
+def see(watch: Watch, losses: list[float], seconds: list[float] | None = None) -> list[bool]:
+    return [watch.see(loss, second)[0] for loss, second in zip(losses, seconds or [1.0] * len(losses), strict=True)]
+
+
+def test_a_spike_is_measured_against_the_last_loss_that_was_none() -> None:
+    assert see(Watch(limits()), [0.0, 0.2, 0.05, 0.2, math.nan]) == [False, True, False, True, True]
+
+
+def test_a_resumed_run_knows_the_last_accepted_loss() -> None:
+    assert see(Watch(limits(), last=0.0), [0.2]) == [True]
+
+
+@pytest.mark.parametrize(("action", "limit", "stops_at"), [("stop", 10, 1), ("log", 1, 1), ("log", 3, 3)])
+def test_so_many_spikes_in_a_row_stop(action: str, limit: int, stops_at: int) -> None:
+    watch = Watch(limits(spike_action=action, spike_limit=limit), last=0.0)
+    for number in range(1, stops_at + 1):
+        watch.see(9.0, 1.0)
+        if number < stops_at:
+            watch.check(number, 9.0, "folder")
+    with pytest.raises(
+        InputError, match=r"spiky loss 9\.0000, last accepted 0\.0000.*last good checkpoint is in folder"
+    ):
+        watch.check(stops_at, 9.0, "folder")
+
+
+def test_spikes_with_a_good_iteration_between_do_not_stop() -> None:
+    watch = Watch(limits(spike_limit=2), last=0.0)
+    for loss in (9.0, 0.0, 9.0, 0.0, 9.0):
+        watch.see(loss, 1.0)
+        watch.check(1, loss, "folder")
+
+
+def test_an_iteration_is_slow_against_the_median_of_those_before_it() -> None:
+    watch = Watch(limits())
+    ratios = [watch.see(0.0, seconds)[1] for seconds in (30.0, 10.0, 10.0, 12.0, 33.0)]
+    assert ratios == [1.0, pytest.approx(1 / 3), 0.5, 1.2, 3.0]
+    assert watch.slow == 1
+    assert watch.messages(5, 0.0, 3.0) == ["iteration 5: straggler, 3.00 x the median time of those before it"]
+
+
+def test_slow_ones_in_a_row_stop_and_a_limit_of_none_never_does() -> None:
+    seconds = [10.0, 10.0, 20.0, 20.0]
+    watch = Watch(limits())
+    see(watch, [0.0] * 4, seconds)
+    with pytest.raises(InputError, match=r"2 iterations in a row took more than 1.5 times"):
+        watch.check(4, 0.0, "folder")
+    patient = Watch(limits(straggler_limit=0))
+    see(patient, [0.0] * 4, seconds)
+    patient.check(4, 0.0, "folder")
+
+
+def test_a_lasting_change_of_pace_becomes_the_new_median() -> None:
+    watch = Watch(limits(straggler_limit=0))
+    see(watch, [0.0] * 12, [10.0] * 4 + [20.0] * 8)
+    assert watch.slow == 0

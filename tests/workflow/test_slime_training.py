@@ -1,0 +1,211 @@
+"""train.py --engine slime, as the rule calls it, on stand-ins for Ray and slime: start, logs, files, resume, end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from slime_stand_ins import build
+from tests.tiny_model import sample_rows, write_tiny_model
+
+from common.files import write_json, write_jsonl
+
+pytestmark = pytest.mark.slow
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+FLAGS = [
+    *("--engine=slime", "--device=cuda", "--iterations=4", "--prompts-per-iteration=4", "--group-size=2"),
+    *("--updates-per-iteration=2", "--max-new-tokens=8", "--learning-rate=0.01", "--warm-up-iterations=2"),
+    *("--precision=bf16", "--optimizer=distributed", "--recompute", "--spike-action=log"),
+    *("--save-every=2", "--validate-every=2", "--show-rollouts-every=4", "--keep=1"),
+]
+
+
+def samples(split: str, count: int) -> list[dict[str, Any]]:
+    rows = sample_rows(count)
+    for number, row in enumerate(rows):
+        row["metadata"] |= {"split": split, "next_price": 101.0 if number % 2 else 99.0}
+    return rows
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, imported, and samples."""
+    folder = tmp_path_factory.mktemp("inputs")
+    base = write_tiny_model(folder / "base")
+    write_json(base / "model.json", {"name": "Tiny", "weights": 1, "source": "test"})
+    write_jsonl(folder / "train.jsonl", samples("train", 10))
+    write_jsonl(folder / "validation.jsonl", samples("validation", 3))
+    command = [sys.executable, SCRIPTS / "import_weights.py", "--base", base, "--output", folder / "megatron"]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+class Training:
+    """One training's folder, and how it is started."""
+
+    done: subprocess.CompletedProcess[str]
+
+    def __init__(self, inputs: Path, folder: Path) -> None:
+        self.inputs, self.folder = inputs, folder
+        self.variables = os.environ | build(folder / "stand-ins") | {"CUDA_VISIBLE_DEVICES": "0"}
+        self.out = folder / "train"
+
+    def command(self, *more: str) -> list[str | Path]:
+        paths = {
+            "weights": self.inputs / "megatron",
+            "base": self.inputs / "base",
+            "train": self.inputs / "train.jsonl",
+            "validation": self.inputs / "validation.jsonl",
+            "checkpoints": self.out / "checkpoints",
+            "output-manifest": self.out / "checkpoint.json",
+            "output-metrics": self.out / "metrics.jsonl",
+        }
+        return [sys.executable, SCRIPTS / "train.py", *FLAGS, *(f"--{k}={v}" for k, v in paths.items()), *more]
+
+    def run(self, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(self.command(*more), env=self.variables | variables, capture_output=True, text=True)
+        assert self.strays() == []
+        return done
+
+    def strays(self) -> list[int]:
+        """Processes that the stand-ins started, left alone, and that still live."""
+        path = self.folder / "stand-ins" / "strays"
+        ids = [int(one) for one in path.read_text().split()] if path.exists() else []
+        return [one for one in ids if Path(f"/proc/{one}").exists() and not ended(one)]
+
+    def started(self, program: str) -> dict[str, Any]:
+        return json.loads((self.folder / "stand-ins" / f"{program}.json").read_text())
+
+    @property
+    def own(self) -> Path:
+        (folder,) = (self.out / "checkpoints").iterdir()
+        return folder
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.out / "metrics.jsonl").read_text().splitlines()]
+
+
+def ended(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.fixture(scope="module")
+def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """A training that was run once, and what it printed."""
+    training = Training(inputs, tmp_path_factory.mktemp("finished"))
+    training.done = training.run()
+    return training
+
+
+@pytest.fixture
+def training(inputs: Path, tmp_path: Path) -> Training:
+    return Training(inputs, tmp_path)
+
+
+def test_a_training_leaves_metrics_manifest_and_a_checkpoint_of_the_last_iteration(finished: Training) -> None:
+    training, done = finished, finished.done
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((training.out / "checkpoint.json").read_text())
+    assert (manifest["engine"], manifest["name"], manifest["iteration"]) == ("slime", "iter_0000004", 4)
+    assert manifest["checkpoint"].endswith("/slime/iter_0000003")  # slime counts from 0
+    assert (training.out / manifest["checkpoint"] / ".metadata").is_file()
+    assert manifest["versions"]["slime"] == "0.2.1"
+    assert manifest["device_name"] == "1 x NVIDIA H100 80GB HBM3"
+    rows = training.rows()
+    assert [row["iteration"] for row in rows] == [1, 2, 3, 4]
+    # Answers 0, 3, 6 of eight say Buy, 2 and 5 nothing that counts.
+    assert (rows[0]["buy"], rows[0]["invalid"]) == (3 / 8, 2 / 8)
+    assert (rows[0]["kl"], rows[0]["entropy"], rows[0]["clip_fraction"], rows[0]["grad_norm"]) == (0.5, 0.7, 0.25, 1.5)
+    assert (rows[0]["seconds"], rows[0]["tokens_per_second"], rows[0]["reference_seconds"]) == (10.0, 2.4, 1.0)
+    assert [row["learning_rate"] for row in rows] == [0.005, 0.01, 0.01, 0.01]
+    assert [("validation" in row) for row in rows] == [False, True, False, True]
+    assert set(rows[1]["validation"]) == {"reward", "buy", "invalid"}
+    assert "answers of iteration 4:" in done.stdout
+    assert [path.name for path in sorted(training.own.glob("slime/iter_*"))] == ["iter_0000003"]  # keep: 1
+
+
+def test_ray_and_slime_are_started_for_this_job_alone(finished: Training) -> None:
+    training = finished
+    ray, slime = training.started("ray"), training.started("train")
+    assert ray["argv"][:3] == ["start", "--head", "--block"]
+    assert {"--num-gpus=1", "--num-cpus=3"} <= set(ray["argv"])  # a CPU a GPU and two more, or slime waits for ever
+    address = slime["environment"]["RAY_ADDRESS"]
+    assert address == ray["environment"]["RAY_ADDRESS"]
+    assert f"--port={address.rpartition(':')[2]}" in ray["argv"]
+    for environment in (ray["environment"], slime["environment"]):
+        assert environment["CUDA_DEVICE_MAX_CONNECTIONS"] == "1"
+        imports, megatron, *_ = environment["PYTHONPATH"].split(":")
+        assert sorted(path.name for path in Path(imports).iterdir()) == ["grpo", "slime_engine", "trading"]
+        assert (Path(megatron) / "megatron" / "core").is_dir()
+        assert "127.0.0.1" in environment["no_proxy"].split(",")
+    assert slime["cwd"] == str(training.folder / "stand-ins" / "packages")
+
+
+def test_it_goes_on_from_the_last_whole_checkpoint(training: Training) -> None:
+    failed = training.run(STAND_IN_FAILS_AT="3")
+    assert failed.returncode == 1
+    (line,) = [text for text in failed.stderr.splitlines() if "error" in text]
+    assert "RuntimeError: CUDA out of memory (stand-in)" in line
+    assert "run again to go on from iteration 2" in line
+    done = training.run("--keep=2")
+    assert "resuming after iteration 2" in done.stdout
+    assert "> starting at 2" in (training.own / "slime.log").read_text()
+    assert [row["iteration"] for row in training.rows()] == [1, 2, 3, 4]
+    # A save that a kill cut short is no checkpoint: slime writes the data's state last.
+    (training.own / "slime" / "rollout" / "global_dataset_state_dict_3.pt").unlink()
+    longer = training.run("--iterations=8")
+    assert "resuming after iteration 2" in longer.stdout
+    assert [row["iteration"] for row in training.rows()] == list(range(1, 9))
+    again = training.run("--iterations=8")
+    assert again.returncode == 0
+    assert "resuming" not in again.stdout  # nothing is started for what is done
+
+
+@pytest.mark.parametrize(("number", "stubborn"), [(signal.SIGTERM, True), (signal.SIGKILL, False)])
+def test_nothing_is_left_when_it_is_ended(training: Training, number: int, stubborn: bool) -> None:
+    variables = training.variables | {"STAND_IN_HANGS_AT": "1"} | ({"STAND_IN_STUBBORN": "1"} if stubborn else {})
+    running = subprocess.Popen(training.command(), env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while (
+        not list(training.out.glob("checkpoints/*/slime.log"))
+        or b"hanging" not in (training.own / "slime.log").read_bytes()
+    ):
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(training.strays()) == 2  # the control: they are there while it runs
+    running.send_signal(number)
+    running.wait(60)
+    assert running.returncode == (128 + number if number == signal.SIGTERM else -number)
+    while training.strays():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert not (training.out / "checkpoint.json").exists()
+    running.communicate()
+
+
+def test_spikes_in_a_row_stop_it(training: Training) -> None:
+    stopped = training.run("--spike-limit=2", STAND_IN_SPIKES="1 2 3")
+    assert stopped.returncode == 1
+    assert "iteration 2: spiky loss 9.0000, last accepted 0.0100; logged only" in stopped.stdout
+    (line,) = [text for text in stopped.stderr.splitlines() if "error" in text]
+    assert "train: error: iteration 3: spiky loss 9.0000, last accepted 0.0100, 2 in a row; the last good" in line
+    assert not (training.out / "checkpoint.json").exists()
+
+
+def test_a_ray_that_does_not_start_is_one_line(training: Training) -> None:
+    done = training.run(STAND_IN_NO_RAY="1")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("train: error: ray: ended with exit code 1 before it was ready; see ")
+    assert "ports are taken" in (training.own / "ray.log").read_text()
