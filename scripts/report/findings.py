@@ -191,7 +191,7 @@ class Findings(Statements):
         at = "tests.base.variants"
         bounds = span([found["lowest"], found["highest"]], tenth)
         return [
-            self.found(f"Total return of the {count} variants", f"{at}.total_return"),
+            self.found(f"Total return of the {count} variants", "tests.reality_check.settings.variants"),
             self.found(f"median {percent(found['median'], 1)}", f"{at}.median"),
             self.found(bounds, f"{at}.lowest", f"{at}.highest"),
             self.found("reported", f"{at}.total_return"),

@@ -107,3 +107,9 @@ def test_a_curve_that_only_another_sentence_cites_explains_nothing() -> None:
     assert claims_of([slide], {"m.json": {"a": 0.13, "curve": curve}})[0]["how"] == "unexplained"
     slide = Slide(7, ["It made 12.00%."], [], ["- It made 12.00%. [m.json: curve]"])
     assert claims_of([slide], {"m.json": {"curve": curve}})[0]["field"] == "curve.12"
+
+
+def test_a_return_stands_for_basis_points_where_the_slide_speaks_of_them() -> None:
+    for text, how in (("+24.07 bp an hour", "basis points"), ("+24.07 an hour", "unexplained")):
+        (claim,) = claims(text, f"- {text} [m.json: a]", m={"a": 0.002407})
+        assert claim["how"] == how

@@ -80,7 +80,7 @@ def _explained(
         return {"how": "number of the slide"}
     if any(fixed.span() == match.span() for fixed in FIXED.finditer(text)):
         return {"how": "fixed words"}
-    in_basis_points = any("basis point" in other for other in slide.texts)
+    in_basis_points = any("basis point" in other or " bp " in other for other in slide.texts)
     forms = [_in_text, _as_value, _as_sum, _in_other_words, _as_bound, *([_in_basis_points] if in_basis_points else [])]
     for cited_places in places:
         values = [
