@@ -139,8 +139,9 @@ def model_card(manifest: Json, inference: Json, parity: Json, evidence: Sequence
         f"{settings['kl_beta']:g}, seed {settings['seed']}; on {manifest['device_name']}; {versions}.",
         "Weights": f"checkpoint `{manifest['name']}`, SHA-256 of its tensors `{manifest['weights_sha256']}`; of the "
         "files in `models.json`.",
-        "Conversion": f"on {parity['logits']['tokens']:,} tokens, the logits of transformers and Megatron differ by "
-        f"{parity['logits']['relative_difference']:g} of the largest at most.",
+        "Conversion": "the logits of transformers and Megatron differ by "
+        f"{parity['logits']['relative_difference']:g} of the largest at most, on "
+        f"{parity['logits']['tokens']:,} tokens.",
         "Answers": f"{inference['engine']} on {inference['device']}, temperature "
         f"{inference['parameters']['temperature']:g}; {inference['samples']:,} answers, {inference['truncated']:,} "
         f"truncated, {inference['unparsable']:,} unparsable.",

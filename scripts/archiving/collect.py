@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archiving.scan import WEIGHTS
 from common.errors import InputError
 from common.files import dump, read_json, sha256
 from trading.bars import format_times, read_bars
@@ -23,7 +22,9 @@ RESULTS, HOST = "data/results", "data/host"
 PRICED = ("market/bars.csv", "samples/*.jsonl", "leverage-*/equity.csv", "leverage-*/trades.csv")
 PAGES = "leverage-*/tearsheet.html"
 ONCE = ("market/*", "samples/*", "train/checkpoint.json", "train/metrics.jsonl", "model/parity.json")
-ONCE += ("infer/*/decisions.jsonl", "infer/*/summary.json", "infer/*.json")
+ONCE += ("infer/*/decisions.jsonl", "infer/*/summary.json", "infer/*.json", "model/base/*", "model/trained/*")
+WEIGHTS = re.compile(r".*\.(safetensors|bin|pt|distcp)")
+TIMES = ("starttime", "endtime", "external_jobid", "container_img_url", "software_stack_hash")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def results(run: Run, weights: bool) -> dict[str, Path]:
     for pattern in patterns:
         for path in sorted(run.folder.glob(pattern)):
             hidden = path.name.startswith(".")
-            if path.is_file() and not hidden and (weights or path.suffix not in WEIGHTS):
+            if path.is_file() and not hidden and (weights or not WEIGHTS.fullmatch(path.name)):
                 found[path.relative_to(run.folder).as_posix()] = path
     for leverage in run.leverages:
         for name in ("equity.csv", "metrics.json", "evidence.json", "deck.pptx"):

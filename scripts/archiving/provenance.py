@@ -10,14 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from archiving.collect import HOST, Run, to_json, without_paths
+from archiving.collect import HOST, TIMES, Run, to_json, without_paths
 from archiving.hosts import accounted, benchmarked, jobs, totals
 from archiving.pack import Content, sha256_of
 from archiving.replaying.machine import processor
 from common.errors import InputError
 from common.files import sha256
-
-TIMES = ("starttime", "endtime", "external_jobid", "container_img_url", "software_stack_hash")
 
 
 def records(run: Run, folder: Path) -> list[dict[str, Any]]:

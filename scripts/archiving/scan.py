@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from archiving.collect import WEIGHTS
+
 # Tokens whose form gives them away, wherever they stand.
 TOKENS = {
     "a private key": rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
@@ -30,9 +32,6 @@ FACTS = {
     "a secret": ASSIGNED + rb"[\"']?[A-Za-z0-9/+_.~-]{8,}",
     "a home folder": rb"(?:/home/|/Users/|[A-Za-z]:\\+Users\\+)[A-Za-z0-9_.-]+",
 }
-# Noise, in which any short name turns up sooner or later; too large to be read whole, besides.
-WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".distcp"})
-NOISE = WEIGHTS | {".sif", ".bundle"}
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
 ORDINARY_HOSTS = frozenset({"localhost", "localdomain", "ip6-localhost"})
 
@@ -103,9 +102,10 @@ class Scanner:
 def readable(name: str, content: Path | bytes) -> Iterator[tuple[str, bytes]]:
     """What a file says: of a PowerPoint file its parts, of a picture its notes, of weights and images nothing.
 
-    Compressed pixels are noise, too. A git bundle is searched as the texts that it holds.
+    They are noise, in which any short name turns up sooner or later, and compressed pixels are, too; and many are too
+    large to be read whole. A git bundle is searched as the texts that it holds.
     """
-    if PurePath(name).suffix in NOISE:
+    if WEIGHTS.fullmatch(name) or name.endswith((".sif", ".bundle")):
         return
     blob = content if isinstance(content, bytes) else content.read_bytes()
     if name.endswith(".pptx"):

@@ -1,11 +1,10 @@
-"""`make test-long`: full sizes and rates over many seeds. By name: -k demo, null, btc, kill, rates, archive."""
+"""`make test-long`: full sizes and rates over many seeds. Sections by name: -k demo, null, btc, kill, rates."""
 
 from __future__ import annotations
 
 import copy
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -62,6 +61,22 @@ def test_demo_training_is_stable(demo: Workflow) -> None:
     assert sum(row["spike"] for row in metrics) < 5  # 1%
     assert sum(row["invalid"] for row in metrics[-100:]) / 100 < 0.03
     assert max(row["clip_fraction"] or 0 for row in metrics) > 0  # two minibatches: the clip acts
+
+
+def test_demo_archive_is_verified_replayed_and_retrained_alone(demo: Workflow, tmp_path: Path) -> None:
+    """Each of the three from nothing but the ZIP file; on this machine all bytes are the same."""
+    commit_sources(demo)
+    demo.run("archive")
+    alone = unpacked(demo.results("demo") / "archive/demo.zip", tmp_path / "demo")
+    done = program(alone, "verify.py")
+    assert done.returncode == 0, done.stderr
+    assert "6,828 closes, their trades and metrics were computed again" in done.stdout
+    for name in ("replay.py", "retrain.py"):
+        done = program(alone, name, "--python", sys.executable, timeout=BUDGET_S)
+        assert done.returncode == 0, done.stdout + done.stderr
+        same, _, rest = next(line for line in done.stdout.splitlines() if "byte for byte" in line).partition(" of ")
+        assert rest.startswith(f"{same} files are the same")
+    assert "trained: 1,706 of 1,706 decisions are the same" in done.stdout
 
 
 def test_null_market_runs_to_its_slides(tmp_path: Path) -> None:
@@ -199,18 +214,3 @@ def test_equal_runs_are_equal_byte_for_byte(tmp_path: Path) -> None:
     assert made[0].keys() == made[1].keys()
     assert [name for name in made[0] if made[0][name] != made[1][name]] == []
     assert len(made[0]) > 50
-
-
-def test_demo_archive_is_verified_replayed_and_retrained_alone(demo: Workflow, tmp_path: Path) -> None:
-    """Each of the three from nothing but the ZIP file; on this machine all bytes are the same."""
-    commit_sources(demo)
-    demo.run("archive")
-    alone = unpacked(demo.results("demo") / "archive/demo.zip", tmp_path / "demo")
-    done = program(alone, "verify.py")
-    assert done.returncode == 0, done.stderr
-    assert "6,828 closes, their trades and metrics were computed again" in done.stdout
-    for name in ("replay.py", "retrain.py"):
-        done = program(alone, name, "--python", sys.executable, timeout=BUDGET_S)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert re.search(r"(\d+) of \1 files are the same, byte for byte", done.stdout)
-    assert "trained: 1,706 of 1,706 decisions are the same" in done.stdout

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from archiving.verification.books import DECIDED, Book, answered, keep_books, outcome, sides
+from archiving.verification.books import Book, answered, keep_books, outcome, sides
 from archiving.verification.container import ArchiveError, Files, content
 from archiving.verification.ledger import RESULTS, WITHHELD
 from archiving.verification.performance import of_trades, performance, trades_of
@@ -169,8 +169,7 @@ def _answer_problems(model: str, rows: Rows) -> list[str]:
     problems = []
     for number, row in enumerate(rows, start=1):
         expected = answered(row["text"], row["finish_reason"] == "length")
-        status = "ok" if row["status"] in DECIDED else row["status"]
-        if (row["decision"], status) != expected:
+        if (row["decision"], row["status"]) != expected:
             problems.append(
                 f"{name}, line {number}: says {row['decision']} ({row['status']}), "
                 f"its raw answer {expected[0]} ({expected[1]})"

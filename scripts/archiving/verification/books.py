@@ -14,8 +14,6 @@ from itertools import pairwise
 from typing import Any
 
 BASIS_POINT = 1e-4
-# finished: cut by the token limit, then closed and answered in a second pass.
-DECIDED = ("ok", "finished")
 SIDE = {"BUY": 1, "SELL": -1, "HOLD": 0}
 ANSWER = re.compile(r"<answer>\s*(buy|sell)\s*</answer>\s*\Z", re.IGNORECASE)
 
@@ -48,7 +46,7 @@ def sides(rows: Sequence[Mapping[str, Any]], invalid: str, keep: bool) -> list[i
     """Direction that each decision trades in: 1, -1 or 0."""
     found, before = [], 0
     for row in rows:
-        side = SIDE[row["decision"] if row["status"] in DECIDED else invalid]
+        side = SIDE[row["decision"] if row["status"] == "ok" else invalid]
         before = before if keep and side == 0 else side
         found.append(before)
     return found
