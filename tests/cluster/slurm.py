@@ -10,11 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import yaml
@@ -27,7 +28,8 @@ SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What a test cannot wait for; the rest is the profile as it is shipped.
 QUICKER = {"slurm-init-seconds-before-status-checks": 2, "latency-wait": 5}
 WITHOUT_CONTAINERS = {"software-deployment-method": None, "apptainer-args": None}
-STARTED: list[subprocess.Popen[str]] = []
+# What runs, and the file that holds what it printed: a pipe that nobody reads would stop it.
+STARTED: dict[subprocess.Popen[bytes], IO[bytes]] = {}
 _SUBMITTED = re.compile(r"SLURM jobid (\d+) \(log: (\S+)\)")
 
 
@@ -77,33 +79,35 @@ class Folder:
     path: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def begin(self, *arguments: str | Path) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
         """Start Snakemake as a user does who has not activated any environment."""
         kept = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
+        output = tempfile.TemporaryFile()  # noqa: SIM115
         process = subprocess.Popen(
             [BIN / "snakemake", *arguments],
             cwd=self.path,
             env=kept | {"PATH": SYSTEM} | dict(self.environment),
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
         )
-        STARTED.append(process)
+        STARTED[process] = output
         return process
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+    def start(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
         """Type the command for the cluster."""
         return self.begin("--profile", "slurm", *arguments)
 
-    def end(self, process: subprocess.Popen[str], timeout: float = 800) -> Run:
+    def end(self, process: subprocess.Popen[bytes], timeout: float = 800) -> Run:
         """Wait for it."""
         try:
-            text, _ = process.communicate(timeout=timeout)
+            code = process.wait(timeout)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
-        return Run(process.returncode, text)
+        with STARTED.pop(process) as output:
+            output.seek(0)
+            return Run(code, output.read().decode())
 
     def run(self, *arguments: str | Path) -> Run:
         """Run through Slurm to the end; it has to succeed."""
@@ -188,14 +192,15 @@ def toy(path: Path, snakefile: str, settings: Mapping[str, Any] | None = None) -
 def end_all() -> None:
     """End what a failed test left running; Snakemake cancels its jobs."""
     while STARTED:
-        process = STARTED.pop()
+        process, output = STARTED.popitem()
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             try:
-                process.communicate(timeout=60)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+                process.wait()
+        output.close()
 
 
 @dataclass(frozen=True)

@@ -263,8 +263,8 @@ def test_a_preempted_training_goes_on_from_its_checkpoint(
 def test_a_training_longer_than_its_limit_goes_on_in_the_next_job_and_ctrl_c_cancels_it(
     finished: Minimal, cluster: Cluster, tmp_path: Path
 ) -> None:
-    # Slurm warns at the limit less 60 s, or up to a minute earlier.
-    short = {"runtime": 2, "slurm_extra": "'--signal=TERM@60'"}
+    # Slurm warns at the limit less 60 s, or up to a minute earlier: a minute is left for the start.
+    short = {"runtime": 3, "slurm_extra": "'--signal=TERM@60'"}
     folder = finished.folder.copied(tmp_path / "long", {"set-resources": {"train": short}})
     process = folder.start(MANIFEST, "--configfile", longer(folder, 100_000))
     wait_for(lambda: "stopped by a signal; iteration " in train_log(folder), 400)
