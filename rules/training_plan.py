@@ -186,7 +186,7 @@ def described(plan: TrainingPlan) -> str:
     if plan.infer:
         lines.append(f"  questions to one model: {plan.infer / 3600:.1f} h")
     lines.append(
-        "  That is if every answer runs to its limit, without validations. Such estimates met the published memory of a "
-        f"run within 5% (allow {100 * MEMORY_ERROR:.0f}%) and published times within a factor of {FACTOR}."
+        "  That is if every answer runs to its limit, without validations. Such estimates met the published memory of "
+        f"one run within 5% (allow {100 * MEMORY_ERROR:.0f}%), and published times within a factor of {FACTOR}."
     )
     return "\n".join(lines)
