@@ -186,7 +186,7 @@ def described(plan: TrainingPlan) -> str:
     if plan.infer:
         lines.append(f"  questions to one model: {plan.infer / 3600:.1f} h")
     lines.append(
-        f"  That is if every answer runs to its limit. Published runs lay within {100 * MEMORY_ERROR:.0f}% of such an "
-        f"estimate of memory and within a factor of {FACTOR} of one of time."
+        "  That is if every answer runs to its limit, without validations. Such estimates met the published memory of "
+        f"one run within 5% (allow {100 * MEMORY_ERROR:.0f}%), and published times within a factor of {FACTOR}."
     )
     return "\n".join(lines)

@@ -8,8 +8,9 @@ from grpo.shape import Qwen3Shape
 from planning.machine import Engine, Gpu, Task
 from planning.model import cache_bytes, weights
 
-# CUDA's context, NCCL's buffers, workspaces, of trainer and server; slime #1951 shows 3.2 GiB of one process.
-OVERHEAD = 5e9
+# CUDA's context, NCCL's buffers, workspaces: of one process, and of trainer and server together, of which slime #1951
+# shows 3.2 GiB for one.
+OVERHEAD, OVERHEAD_WITH_SERVER = 1.5e9, 5e9
 _LOGIT_COPIES = 5  # of the own sampler's last step: logits, log-softmax, probabilities, their sums, the draw
 
 
@@ -52,10 +53,11 @@ def footprint(shape: Qwen3Shape, engine: Engine, task: Task, gpu: Gpu) -> Footpr
         "reference": own * engine.reference,
     }
     tokens, answers = micro_batch(engine, task)
+    overhead = OVERHEAD_WITH_SERVER if engine.server else OVERHEAD
     training = states | {
         "activations": activations(shape, engine, task, tokens),
         "logits": answers * shape.vocabulary * engine.loss / (1 if engine.whole_vocabulary else task.tensor),
-        "overhead": OVERHEAD,
+        "overhead": overhead,
     }
     token = cache_bytes(shape, 2 if engine.server else engine.number)
     if engine.server:
@@ -63,7 +65,7 @@ def footprint(shape: Qwen3Shape, engine: Engine, task: Task, gpu: Gpu) -> Footpr
         pool = task.pool * gpu.memory
         cache = max(0.0, pool - served)
         # What was released is on the host; contexts stay.
-        sampling = {"server's weights": served, "server's cache": cache, "overhead": OVERHEAD}
+        sampling = {"server's weights": served, "server's cache": cache, "overhead": overhead}
         if not engine.released:
             training, sampling = training | sampling, states | sampling
         return Footprint(training, sampling, int(cache * task.server_gpus / (token * task.length)) // task.server_gpus)
@@ -73,7 +75,7 @@ def footprint(shape: Qwen3Shape, engine: Engine, task: Task, gpu: Gpu) -> Footpr
         "gathered weights": weights(shape) * float(engine.number) if task.tensor > 1 else 0.0,
         "KV cache": sequences * task.length * token,
         "logits": task.samples / task.data * shape.vocabulary * 4.0 * _LOGIT_COPIES,
-        "overhead": OVERHEAD,
+        "overhead": overhead,
     }
     return Footprint(training, sampling, None)
 

@@ -9,21 +9,26 @@ from grpo.shape import Qwen3Shape
 from planning.machine import Engine, Gpu, Task
 from planning.model import cache_bytes, forward_flops, weights
 
-# Shares of the peak that public runs reach: see tests/unit/test_planning_published.py.
+# Shares of the peak that public runs reach, the second chosen by one of them: tests/unit/test_planning_published.py.
 UTILISATION = 0.35  # of operations, in updates
 BANDWIDTH_SHARE = 0.5  # of memory bandwidth, while answers grow
-# Loading, releasing and sending weights, between the two phases of an iteration with a server.
+# Loading, releasing and sending weights, between the two phases of an iteration with a server; a guess: the step times
+# of the run that chose the above leave 27 s, its evaluations among them.
 HANDOVER_S = 15.0
 FLOAT32_SLOWER = 15  # H100: 67 against 989 TFLOP/s; A100: 19.5 against 312
 # Published step times lie within this factor of the estimate either way.
 FACTOR = 2
-# Below, a GPU waits for kernels to be launched, and peaks say nothing: measured 500 times slower than them.
+# Below, a GPU waits for kernels to be launched: the demo's model was 40 (updates) to 370 times (sampling) slower on an
+# H100 than what follows from its peaks.
 LEAST_WEIGHTS = 100_000_000
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of one iteration, if every answer runs to its limit; tokens a second over all GPUs and all of it."""
+    """Seconds of one iteration, if every answer runs to its limit; tokens a second over all GPUs and all of it.
+
+    Validations and checkpoints come on top.
+    """
 
     rollout: float
     update: float

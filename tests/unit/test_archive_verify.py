@@ -280,16 +280,6 @@ def test_an_answer_of_a_variant_that_does_not_trade_is_read_too(packed: Path, tm
     assert any(line.startswith(f"{variant}, line ") and "its raw answer BUY (ok)" in line for line in found)
 
 
-def test_an_answer_that_a_second_pass_finished_is_traded_like_any_other(packed: Path, tmp_path: Path) -> None:
-    def finished(files: dict[str, bytes]) -> None:
-        files[DECISIONS] = files[DECISIONS].replace(b'"status": "ok"', b'"status": "finished"', 1)
-
-    text = "\n".join(problems(tampered(packed, tmp_path / "other.zip", finished)))
-    assert "was computed from another trained" in text  # it was noticed at all
-    assert "raw answer" not in text
-    assert EQUITY not in text
-
-
 def test_a_changed_answer_and_a_changed_decision_are_named(packed: Path, tmp_path: Path) -> None:
     def other_word(files: dict[str, bytes]) -> None:
         files[DECISIONS] = files[DECISIONS].replace(b'"decision": "BUY"', b'"decision": "SELL"', 1)

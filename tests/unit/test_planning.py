@@ -13,7 +13,7 @@ from tests.tiny_model import write_tiny_model
 from grpo.hugging_face import read_tensors
 from grpo.shape import Qwen3Shape, read_shape
 from planning.machine import GPUS, SLIME, Task, own_loop
-from planning.memory import OVERHEAD, footprint, layer_activations, micro_batch
+from planning.memory import OVERHEAD, OVERHEAD_WITH_SERVER, footprint, layer_activations, micro_batch
 from planning.model import ASSUMED, cache_bytes, forward_flops, weights
 from planning.pace import pace, sampling_seconds, update_seconds
 
@@ -62,7 +62,7 @@ def test_states_of_both_engines_by_hand() -> None:
     slime = footprint(REAL, SLIME, TASK, H100).training
     assert slime["weights"] + slime["gradients"] == 6 * count / 2
     assert slime["optimiser"] == 12 * count / 2 / 4
-    assert slime["overhead"] == OVERHEAD
+    assert (own["overhead"], slime["overhead"]) == (OVERHEAD, OVERHEAD_WITH_SERVER)
 
 
 def test_states_of_the_own_loop_in_bfloat16_by_hand() -> None:

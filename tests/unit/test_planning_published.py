@@ -116,11 +116,11 @@ def test_cache_of_the_model_by_hand() -> None:
 
 
 def test_what_was_measured_here_is_too_small_to_be_said_in_advance() -> None:
-    # The demo's model on an H100 waits for launches: an update took hundreds of times what operations alone would.
+    # The demo's model on an H100 waits for launches.
     path = Path(__file__).parents[2] / "benchmarks" / "results" / "train-cpu-and-h100.json"
     measured = json.loads(path.read_text())["median_of_iterations_6_and_later"]["cuda, 256 prompts"]
     tiny = Qwen3Shape(2, 64, 4, 2, 16, 192, 304, 1e4, 1e-6, True, 256)
     task = Task(1, 1, 1, 1, 256 * 8, 8, 19, 9, 16384, 0.7, 1)
-    estimated = update_seconds(tiny, own_loop(), task, GPUS["h100"])
-    assert measured["update_seconds"] > 5 * estimated
+    assert measured["update_seconds"] > 20 * update_seconds(tiny, own_loop(), task, GPUS["h100"])
+    assert measured["rollout_seconds"] > 20 * sampling_seconds(tiny, GPUS["h100"], 2048, 2048, 19, 9, 4)
     assert weights(tiny) < LEAST_WEIGHTS

@@ -49,7 +49,7 @@ def test_the_paper_run_fits_on_eight_gpus_with_slime(tmp_path: Path) -> None:
     text = described(plan)
     assert "4.02 billion weights (assumed: its config.json is not there yet)" in text
     assert "engine slime on 8 x H100 80GB (tensor 2 x data 4)" in text
-    assert "within a factor of 2" in text
+    assert "times within a factor of 2" in text
     assert 8 < plan.seconds["train"] / 3600 < 32
 
 
