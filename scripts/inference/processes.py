@@ -36,7 +36,7 @@ def environment(device: str, threads: int, tensor: int = 1) -> dict[str, str]:
         "MKL_NUM_THREADS": str(threads),
     }
     if device == "cuda":
-        return shared
+        return shared | {"SGLANG_USE_CPU_ENGINE": "0"}
     return shared | {
         "SGLANG_USE_CPU_ENGINE": "1",
         "CUDA_VISIBLE_DEVICES": "",
