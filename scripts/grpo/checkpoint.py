@@ -123,26 +123,11 @@ def load(path: Path, model: Any, optimizer: Any) -> dict[str, Any]:
     from megatron.core import dist_checkpointing
 
     with _readable(path), _quiet(), megatron_on_cpu():
-        if optimizer is not None:
-            _make_state(optimizer)
         state = dist_checkpointing.load(_sharded_state(model, optimizer, loading=True), str(path))
         model.load_state_dict(state["model"], strict=False)
         if optimizer is not None:
             optimizer.load_state_dict(state["optimizer"])
     return state
-
-
-def _make_state(optimizer: Any) -> None:
-    """Give a new distributed optimiser a state to load into: with torch's Adam Megatron finds none, and stops.
-
-    Before the first step the gradients and the learning rate are 0, so that the step moves nothing.
-    """
-    from megatron.core.optimizer import ChainedOptimizer
-    from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
-
-    parts = optimizer.chained_optimizers if isinstance(optimizer, ChainedOptimizer) else [optimizer]
-    if all(isinstance(part, DistributedOptimizer) and not part.optimizer.state for part in parts):
-        optimizer.step()
 
 
 def load_weights(model: Any, path: Path) -> None:
