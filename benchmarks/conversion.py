@@ -182,7 +182,7 @@ def lay_out(base: Path, megatron: Path, folder: Path) -> Path:
             "checkpoint": os.path.relpath(written, folder),
             "shape": shape.as_dict(),
             "weights_sha256": checksum(checkpoint.read_weights(written)),
-            "inputs": {"base": sha256(base)},
+            "inputs": {"base": sha256(base), "weights": read_json(megatron / "parity.json")["weights_sha256"]},
         },
     )
     return manifest

@@ -285,8 +285,12 @@ def check(args: argparse.Namespace) -> None:
         )
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise InputError("train: tensorboard is on, but not installed. pip install tensorboard, or switch it off.")
-    if args.device == "cpu" and args.optimizer != "replicated":
-        raise InputError(f"train: optimizer {args.optimizer} needs device: cuda. Use replicated on a CPU.")
+    if args.optimizer != "replicated" and (args.device == "cpu" or not importlib.util.find_spec("transformer_engine")):
+        # Megatron saves a distributed state of torch's Adam, but cannot load it.
+        raise InputError(
+            f"train: optimizer {args.optimizer} needs device: cuda and TransformerEngine, whose Adam can be resumed. "
+            "Use replicated."
+        )
     if args.group_size < 2:
         raise InputError(f"train: group_size ({args.group_size}) must be at least 2: advantages compare answers.")
 

@@ -51,7 +51,7 @@ class ComputeSettings:
         Whether the backward pass computes each layer's activations again instead of keeping them.
     optimizer
         Where Adam's state lies: ``replicated`` on every data rank, ``distributed`` over them, or ``offloaded``, which
-        is distributed and in the CPU's memory.
+        is distributed and in the CPU's memory. Without TransformerEngine the last two cannot be resumed.
     """
 
     precision: str = "fp32"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import train
+from common.errors import InputError
 
 
 @pytest.fixture
@@ -34,9 +35,11 @@ def test_precision_and_optimiser_are_in_the_key_only_where_they_are_not_what_the
     assert key("--recompute") == plain  # the same bits
 
 
-def test_an_optimiser_that_needs_a_gpu_is_refused_on_a_cpu(key) -> None:
-    from common.errors import InputError
-
-    key("--optimizer=offloaded", "--no-balance-directions")
-    with pytest.raises(InputError, match="optimizer offloaded needs device: cuda"):
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_an_optimiser_that_could_not_be_resumed_is_refused(key, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    key(f"--device={device}", "--optimizer=offloaded")
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="optimizer offloaded needs device: cuda and TransformerEngine"):
         train.check(train.arguments())
+    key(f"--device={device}")
+    train.check(train.arguments())

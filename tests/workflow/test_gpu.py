@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -75,14 +76,22 @@ def test_a_checkpoint_of_a_gpu_exports_on_a_cpu(model: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("how", [[], ["--recompute"], ["--optimizer", "distributed"]], ids=" ".join)
+HAS_ENGINE = importlib.util.find_spec("transformer_engine") is not None
+NEEDS_ENGINE = pytest.mark.skipif(not HAS_ENGINE, reason="TransformerEngine is not installed")
+OPTIMIZERS = [
+    "replicated",
+    *(pytest.param(name, marks=NEEDS_ENGINE) for name in ("distributed", "offloaded")),
+]
+
+
+@pytest.mark.parametrize("how", [[], ["--recompute"]], ids=" ".join)
 def test_replayed_rollouts_give_the_gradients_of_a_cpu(run, single: dict, how: list[str]) -> None:
     cuda = run("cuda" + "".join(how), 1, "--device", "cuda", *how)
     assert worst_loss(single, cuda) < 1e-4
     assert worst_gradient(single, cuda) < 1e-4
 
 
-@pytest.mark.parametrize("optimizer", ["replicated", "distributed", "offloaded"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_bfloat16_stays_near_float32_on_replayed_rollouts(run, single: dict, optimizer: str) -> None:
     half = run(f"bf16-{optimizer}", 1, "--device", "cuda", "--precision", "bf16", "--optimizer", optimizer)
     first = [{"rows": part["rows"][:1], "gradients": part["gradients"][:1]} for part in (single, half)]
@@ -91,7 +100,7 @@ def test_bfloat16_stays_near_float32_on_replayed_rollouts(run, single: dict, opt
     assert norms[1] == pytest.approx(norms[0], rel=0.05)
 
 
-@pytest.mark.parametrize("optimizer", ["replicated", "distributed", "offloaded"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_in_bfloat16_resumes_and_says_how_fast_it_was(model: Path, tmp_path: Path, optimizer: str) -> None:
     half = ["--device=cuda", "--precision=bf16", "--recompute", f"--optimizer={optimizer}"]
     whole = metrics(model, tmp_path / "whole", *half)
@@ -109,9 +118,10 @@ def test_training_in_bfloat16_resumes_and_says_how_fast_it_was(model: Path, tmp_
     ("size", "how"),
     [
         ((28, 1024, 16, 8, 128, 3072, 151_936), ["--precision=bf16"]),
-        (
+        pytest.param(
             (36, 2560, 32, 8, 128, 9728, 151_936),
             ["--precision=bf16", "--recompute", "--optimizer=offloaded"],
+            marks=NEEDS_ENGINE,
         ),
     ],
     ids=["0.6B", "4B"],
