@@ -243,6 +243,7 @@ def with_slime(
     folder = folder.absolute()
     held.enter_context(lease(folder))
     announce(args, samples, validation, folder)
+    print(", ".join(f"{name} {version(name)}" for name in PACKAGES["slime"]), flush=True)
     rows = train(args, inputs, folder)
     return Trained(rows, folder_of(folder / SAVE, args.iterations), f"{layout.gpus} x {seen[0].name}")
 
