@@ -18,8 +18,8 @@ from common.lease import lease
 from common.provenance import record, version
 from slime_engine.arguments import refuse
 from slime_engine.layout import NOT_IN_KEY as SLIME_NOT_IN_KEY
+from slime_engine.layout import Layout, without_slime
 from slime_engine.layout import add_arguments as add_slime_arguments
-from slime_engine.layout import without_slime
 from trading.strata import strata
 
 if TYPE_CHECKING:
@@ -232,12 +232,14 @@ def with_slime(
     held: contextlib.ExitStack,
 ) -> Trained:
     """Train with slime on Ray, Megatron-LM and SGLang."""
-    from gpus import listed, visible
+    import gpus
     from grpo.checkpoint import folder_name
     from slime_engine.checkpoints import folder_of
     from slime_engine.program import SAVE, Inputs, train
 
-    names = [gpu.name for gpu in visible(listed(), os.environ)]
+    layout = Layout.of(args)
+    seen = gpus.visible(gpus.listed(), os.environ)
+    gpus.check(seen, layout.gpus_per_node, 0, 0, gpus.describe(os.environ))
     given = {args.train: samples} | ({args.validation: validation} if validation else {})
     # slime runs in another folder, and Ray elsewhere: paths as they are from everywhere.
     inputs = Inputs(
@@ -251,9 +253,11 @@ def with_slime(
     folder = folder.absolute()
     held.enter_context(lease(folder))
     announce(args, samples, validation, folder)
+    print(", ".join(f"{name} {version(name)}" for name in PACKAGES["slime"]), flush=True)
     rows = train(args, inputs, folder)
-    gpus = len(names) * args.slime_nodes
-    return Trained(rows, folder_of(folder / SAVE, args.iterations), f"{gpus} x {names[0]}", "transformer_engine")
+    return Trained(
+        rows, folder_of(folder / SAVE, args.iterations), f"{layout.gpus} x {seen[0].name}", "transformer_engine"
+    )
 
 
 def announce(

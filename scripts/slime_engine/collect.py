@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grpo.metrics import finite
 from grpo.schedule import learning_rate
 from slime_engine.logs import Record
 
@@ -77,31 +76,43 @@ class Collector:
             (parts.perf if record.kind == "perf" else parts.rollout).update(record.values)
 
     def ready(self) -> Iterator[dict[str, Any]]:
-        """Rows of the iterations of which everything is known, rising; each once."""
+        """Rows of the iterations of which everything is known, rising; each once.
+
+        slime does one iteration after another: what is unknown of one when the next but one begins was lost on the
+        way, and its row comes without it.
+        """
         for iteration in sorted(self.parts):
-            parts = self.parts[iteration]
-            whole = (
-                len(parts.steps) == self.sizes.updates
-                and {"perf/rollout_time", "perf/actor_train_time"} <= parts.perf.keys()
-            )
-            if not whole:
+            if not (self.whole(iteration) or max(self.parts) > iteration + 1):
                 return
-            del self.parts[iteration]
-            if iteration not in self.done:
-                self.done.add(iteration)
-                yield self.row(iteration, parts)
+            yield from self.give(iteration)
+
+    def rest(self) -> Iterator[dict[str, Any]]:
+        """At the end of slime's output: rows of what is left, with what is known of it."""
+        for iteration in sorted(self.parts):
+            yield from self.give(iteration)
+
+    def whole(self, iteration: int) -> bool:
+        """Whether all lines of an iteration have come."""
+        parts = self.parts[iteration]
+        return len(parts.steps) == self.sizes.updates and {"perf/rollout_time", _TRAIN} <= parts.perf.keys()
+
+    def give(self, iteration: int) -> Iterator[dict[str, Any]]:
+        """The row of an iteration, if it was not given before."""
+        parts = self.parts.pop(iteration)
+        if iteration not in self.done:
+            self.done.add(iteration)
+            yield self.row(iteration, parts)
 
     def row(self, iteration: int, parts: Parts) -> dict[str, Any]:
-        """The metrics of an iteration, under the names that the other engine uses."""
-        sizes = self.sizes
+        """The metrics of an iteration, under the names that the other engine uses; None for what is not known."""
+        sizes, perf = self.sizes, parts.perf
         judged = self.judgements.of_iteration(iteration)
         self.answers = shown(judged)
         mean = {name: mean_of(parts.steps, f"train/{name}") for name in _STEP}
-        seconds = (
-            parts.perf.get("perf/step_time") or parts.perf["perf/rollout_time"] + parts.perf["perf/actor_train_time"]
-        )
+        both = [perf[name] for name in ("perf/rollout_time", _TRAIN) if name in perf]
+        seconds = perf.get("perf/step_time") or (sum(both) if len(both) == 2 else None)
         tokens = sum(row["tokens"] for row in judged)
-        row = {
+        return {
             "iteration": iteration,
             **reward_metrics(judged),
             "loss": mean["loss"],
@@ -113,21 +124,21 @@ class Collector:
             "response_tokens": tokens / len(judged) if judged else None,
             "learning_rate": learning_rate(iteration, sizes.learning_rate, sizes.warm_up, sizes.decay),
             "skipped": False,
-            "tokens_per_second": tokens / seconds,
+            "tokens_per_second": tokens / seconds if seconds else None,
             # slime counts its updates' alone: perf/actor_train_tflops in slime.log.
             "model_flops_per_second": None,
             "mfu": None,
             "seconds": seconds,
-            "rollout_seconds": parts.perf["perf/rollout_time"],
-            "reference_seconds": parts.perf.get("perf/ref_log_probs_time"),
-            "update_seconds": parts.perf["perf/actor_train_time"],
+            "rollout_seconds": perf.get("perf/rollout_time"),
+            "reference_seconds": perf.get("perf/ref_log_probs_time"),
+            "update_seconds": perf.get(_TRAIN),
             # How far the trainer's probabilities are from those that SGLang sampled with.
             "rollout_logprob_difference": mean["train_rollout_logprob_abs_diff"],
             "answers_judged": len(judged),
         }
-        return {name: finite(value) for name, value in row.items()}
 
 
+_TRAIN = "perf/actor_train_time"
 _STEP = ("loss", "kl_loss", "entropy_loss", "pg_clipfrac", "grad_norm", "train_rollout_logprob_abs_diff")
 
 

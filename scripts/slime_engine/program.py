@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import math
 import os
 import signal
 import subprocess
@@ -22,7 +21,7 @@ from common.errors import InputError
 from common.files import written_whole
 from common.journal import Journal
 from common.progress import Progress
-from grpo.metrics import describe
+from grpo.metrics import describe, finite
 from slime_engine import checkpoints, checks, cluster, hooks
 from slime_engine.arguments import Job, Lengths, Paths, command_line
 from slime_engine.collect import Collector, Sizes
@@ -116,11 +115,11 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
         print(f"resuming after iteration {done}", flush=True)
     run = Run(settings, folder, journal, Collector(_sizes(settings), judged), done)
     command = [sys.executable, "-u", str(programs.train), *command_line(job)]
-    with _signals_raise():
+    with SignalsRaise():
         adopt_orphans()
         try:
             with cluster.ray(programs, nodes, variables, ports, folder / "ray.log") as ray:
-                run.follow(command, variables, programs.train.parent, ray)
+                run.follow(command, variables, ray)
         finally:
             end_descendants(os.getpid())
             journal.sync()
@@ -152,7 +151,7 @@ class Run:
         self.whole = done
         self.heard = time.monotonic()
 
-    def follow(self, command: list[str], variables: Mapping[str, str], place: Path, ray: cluster.Ray) -> None:
+    def follow(self, command: list[str], variables: Mapping[str, str], ray: cluster.Ray) -> None:
         """Run slime to its end.
 
         Raises
@@ -162,7 +161,7 @@ class Run:
         """
         with (
             open(self.folder / "slime.log", "ab") as log,
-            cluster.process(command, variables, subprocess.PIPE, place) as slime,
+            cluster.process(command, variables, subprocess.PIPE, self.folder) as slime,
         ):
             assert slime.stdout is not None
             for raw in cluster.lines(slime.stdout):
@@ -174,7 +173,9 @@ class Run:
                 log.flush()
                 self.line(raw.decode(errors="replace"))
             code = slime.wait()
-        self.finish()
+        if not code:
+            self.finish()
+        self.flush()
         if code:
             raise InputError(f"slime: ended with exit code {code} ({self.error()}); {self.hint()}")
 
@@ -195,8 +196,7 @@ class Run:
     def take(self, row: dict[str, Any]) -> None:
         """One iteration is done: judge its loss and its time."""
         self.flush()
-        iteration = row["iteration"]
-        loss = math.nan if row["loss"] is None else row["loss"]
+        iteration, loss = row["iteration"], row["loss"]
         row["spike"], ratio = self.watch.see(loss, row["seconds"])
         # The time over the median of the iterations before; slime says nothing of single ranks.
         row["slowest_over_median"] = ratio
@@ -230,11 +230,16 @@ class Run:
         row, self.waiting = self.waiting, None
         if row is None:
             return
+        # JSON has no NaN: what is not finite (a spike) is null.
+        row = {name: finite(value) for name, value in row.items()}
         self.journal.append([row])
-        self.progress.update(row["iteration"], describe(row))
+        lost = row["reward"] is None or row["tokens_per_second"] is None
+        self.progress.update(row["iteration"], "slime's metrics are incomplete" if lost else describe(row))
 
     def finish(self) -> None:
-        """slime's output has ended: nothing more is coming for the row that waits."""
+        """slime's output has ended: nothing more is coming for rows that wait."""
+        for row in self.collector.rest():
+            self.take(row)
         if self.waiting and (means := self.collector.judgements.of_validation()):
             self.waiting["validation"] = means
         self.flush()
@@ -268,7 +273,7 @@ class Run:
         return f"all it said is in {self.folder / 'slime.log'}; {where}."
 
 
-class _signals_raise:  # noqa: N801 - a context manager
+class SignalsRaise:
     """SIGTERM and SIGINT raise in the main thread, once; the second one finds the end already under way."""
 
     def __enter__(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import deque
 from dataclasses import dataclass, field
@@ -60,23 +59,26 @@ class Watch:
         """A detector that knows the last accepted loss."""
         self.detector = SpikeDetector(self.limits.spike_threshold, self.limits.spike_floor, self.last)
 
-    def see(self, loss: float, seconds: float) -> tuple[bool, float]:
-        """Whether the loss is a spike, and the seconds over the median of the iterations before (1 at first)."""
-        spike = self.detector.is_spike(loss)
+    def see(self, loss: float | None, seconds: float | None) -> tuple[bool, float]:
+        """Whether the loss is a spike, and the seconds over the median of the iterations before (1 at first).
+
+        What slime did not report (None) is neither a spike nor slow.
+        """
+        spike = loss is not None and self.detector.is_spike(loss)
         self.spikes = self.spikes + 1 if spike else 0
-        if not spike:
+        if loss is not None and not spike:
             self.detector.accept(loss)
-        ratio = seconds / statistics.median(self.seconds) if self.seconds and math.isfinite(seconds) else 1.0
+        ratio = seconds / statistics.median(self.seconds) if self.seconds and seconds is not None else 1.0
         # The first iteration warms everything up: a median of one says nothing.
         slow = len(self.seconds) > 1 and ratio > self.limits.straggler_ratio
         self.slow = self.slow + 1 if slow else 0
-        if math.isfinite(seconds):
+        if seconds is not None:
             self.seconds.append(seconds)
         while len(self.seconds) > self.limits.window:
             self.seconds.popleft()
         return spike, ratio
 
-    def messages(self, iteration: int, loss: float, ratio: float) -> list[str]:
+    def messages(self, iteration: int, loss: float | None, ratio: float) -> list[str]:
         """What to say of the iteration just seen."""
         lines = []
         if self.spikes:
@@ -85,7 +87,7 @@ class Watch:
             lines.append(f"iteration {iteration}: straggler, {ratio:.2f} x the median time of those before it")
         return lines
 
-    def check(self, iteration: int, loss: float, folder: str) -> None:
+    def check(self, iteration: int, loss: float | None, folder: str) -> None:
         """Stop the training if there were too many in a row.
 
         Raises

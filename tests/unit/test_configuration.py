@@ -329,7 +329,7 @@ SLIME = {"engine": "slime", "spike_action": "log", "precision": "bf16", "optimiz
             "train.save_every: given 1; allowed: at least 2, because train.engine is slime.",
         ),
         (
-            {"data": 8, "slime": {"nodes": 3}},
+            {"data": 8, "balance_directions": False, "slime": {"nodes": 3}},
             "cuda",
             "train.slime.nodes: given 3; allowed: a divisor of the GPUs, "
             "tensor x data x slime.pipeline x slime.context (8).",

@@ -71,3 +71,11 @@ def test_a_lasting_change_of_pace_becomes_the_new_median() -> None:
     watch = Watch(limits(straggler_limit=0))
     see(watch, [0.0] * 12, [10.0] * 4 + [20.0] * 8)
     assert watch.slow == 0
+
+
+def test_what_was_not_reported_is_neither_a_spike_nor_slow() -> None:
+    watch = Watch(limits(), last=0.0)
+    see(watch, [0.0] * 3)
+    assert watch.see(None, None) == (False, 1.0)
+    assert (watch.spikes, watch.slow) == (0, 0)
+    watch.check(4, None, "folder")
