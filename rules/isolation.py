@@ -13,7 +13,7 @@ from typing import Any
 # Snakemake hands its arguments on to jobs on a cluster, where these are added anew: they begin with this one.
 _FIRST = "--contain"
 # Of the environment only this goes in; packages come from PYTHONPATH and the like.
-_PASSED = ("CUDA_VISIBLE_DEVICES", "HOST_FACTS", "SLURM_", "NCCL_", "http_proxy", "https_proxy", "no_proxy")
+_PASSED = ("CUDA_VISIBLE_DEVICES", "HOST_FACTS", "SLURM", "NCCL_", "http_proxy", "https_proxy", "no_proxy")
 HOME = "/home/user"  # not below /tmp, over which --workdir comes
 _INFINIBAND = Path("/dev/infiniband")
 
@@ -82,7 +82,7 @@ def passed(environment: Mapping[str, str]) -> dict[str, str]:
 def of_another_job(environment: Mapping[str, str]) -> list[str]:
     """Variables that :func:`passed` made in the process that sent this job: they speak of that one."""
     return [
-        name for name in environment if name.startswith(("APPTAINERENV_SLURM_", "APPTAINERENV_CUDA_VISIBLE_DEVICES"))
+        name for name in environment if name.startswith(("APPTAINERENV_SLURM", "APPTAINERENV_CUDA_VISIBLE_DEVICES"))
     ]
 
 

@@ -52,17 +52,19 @@ def test_gpus_are_seen_by_jobs_that_have_some() -> None:
 def test_of_the_environment_no_packages_go_in() -> None:
     environment = {"PYTHONPATH": "x", "LD_PRELOAD": "x", "HOME": "x", "NCCL_DEBUG": "INFO", "https_proxy": "p"}
     environment |= {"CUDA_VISIBLE_DEVICES": "0,1", "HTTP_PROXY": "q", "HOST_FACTS": "results/a/host"}
+    environment |= {"SLURMD_NODENAME": "n1"}
     assert passed(environment) == {
         "APPTAINERENV_NCCL_DEBUG": "INFO",
         "APPTAINERENV_https_proxy": "p",
         "APPTAINERENV_HTTP_PROXY": "q",
         "APPTAINERENV_CUDA_VISIBLE_DEVICES": "0,1",
         "APPTAINERENV_HOST_FACTS": "results/a/host",
+        "APPTAINERENV_SLURMD_NODENAME": "n1",
     }
 
 
 def test_a_job_does_not_keep_the_gpus_of_the_one_that_sent_it() -> None:
-    sender = passed({"CUDA_VISIBLE_DEVICES": "0", "SLURM_JOB_ID": "1", "NCCL_DEBUG": "INFO"})
+    sender = passed({"CUDA_VISIBLE_DEVICES": "0", "SLURM_JOB_ID": "1", "SLURMD_NODENAME": "n1", "NCCL_DEBUG": "INFO"})
     assert set(sender) - set(of_another_job(sender)) == {"APPTAINERENV_NCCL_DEBUG"}
 
 
