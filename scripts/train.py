@@ -399,21 +399,14 @@ def build_task(
 def judge_of(samples: list[dict[str, Any]], args: argparse.Namespace) -> Judge:
     """The study's reward as the loop's judge."""
     from grpo.task import Judgement
-    from trading.answers import BUY, HOLD, parse_answer
-    from trading.reward import reward
+    from trading.reward import Scales
+    from trading.reward import judge as judge_answer
+
+    scales = Scales(args.reward_scale, args.reward_valid, args.reward_invalid)
 
     def judge(number: int, text: str, truncated: bool) -> Judgement:
-        decision, _ = parse_answer(text, truncated)
-        hour = samples[number]["metadata"]
-        value = reward(
-            decision,
-            hour["current_price"],
-            hour["next_price"],
-            args.reward_scale,
-            args.reward_valid,
-            args.reward_invalid,
-        )
-        return Judgement(value, {"buy": float(decision == BUY), "invalid": float(decision == HOLD)})
+        judged = judge_answer(text, truncated, samples[number]["metadata"], scales)
+        return Judgement(judged.reward, {"buy": float(judged.buy), "invalid": float(judged.invalid)})
 
     return judge
 

@@ -11,8 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from trading.answers import BUY, HOLD, parse_answer
-from trading.reward import reward as reward_of
+from trading.reward import Scales, judge
 
 REWARD = "slime_engine.hooks.reward"
 LEARNING_RATE = "slime_engine.hooks.set_learning_rate"
@@ -39,15 +38,8 @@ async def reward(args: Any, sample: Any) -> float:
     hour = sample.metadata
     truncated = sample.status.value == "truncated"
     text = answer_text(sample.response, args.hook_stop_texts)
-    decision, _ = parse_answer(text, truncated)
-    value = reward_of(
-        decision,
-        hour["current_price"],
-        hour["next_price"],
-        args.hook_reward_scale,
-        args.hook_reward_valid,
-        args.hook_reward_invalid,
-    )
+    scales = Scales(args.hook_reward_scale, args.hook_reward_valid, args.hook_reward_invalid)
+    judged = judge(text, truncated, hour, scales)
     iteration, place = divmod(sample.index, args.hook_answers_per_iteration)
     group, number = divmod(place, args.hook_group_size)
     row = {
@@ -55,9 +47,9 @@ async def reward(args: Any, sample: Any) -> float:
         "iteration": iteration + 1,
         "group": group,
         "number": number,
-        "reward": value,
-        "buy": decision == BUY,
-        "invalid": decision == HOLD,
+        "reward": judged.reward,
+        "buy": judged.buy,
+        "invalid": judged.invalid,
         "tokens": sample.response_length,
     }
     every = args.hook_show_every
@@ -65,7 +57,7 @@ async def reward(args: Any, sample: Any) -> float:
     if due and group < SHOWN_GROUPS and number < SHOWN_ANSWERS:
         row |= {"asked": " ".join(turn["content"] for turn in sample.prompt), "said": text}
     append(Path(args.hook_journal), row)
-    return value
+    return judged.reward
 
 
 def answer_text(response: str, stop_texts: list[str]) -> str:

@@ -2,9 +2,47 @@
 
 from __future__ import annotations
 
-from trading.answers import BUY, HOLD, SELL
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trading.answers import BUY, HOLD, SELL, parse_answer
 
 DIRECTION = {BUY: 1, SELL: -1}
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The three numbers of :func:`reward`."""
+
+    scale: float
+    valid: float
+    invalid: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What an answer earned, and what it was."""
+
+    reward: float
+    buy: bool
+    invalid: bool
+
+
+def judge(text: str, truncated: bool, hour: Mapping[str, Any], scales: Scales) -> Judged:
+    """Read an answer and reward it; one function for both training engines.
+
+    Parameters
+    ----------
+    text, truncated
+        As `trading.answers.parse_answer` takes them.
+    hour
+        Metadata of a sample: current_price and next_price.
+    """
+    decision, _ = parse_answer(text, truncated)
+    prices = hour["current_price"], hour["next_price"]
+    value = reward(decision, *prices, scales.scale, scales.valid, scales.invalid)
+    return Judged(value, decision == BUY, decision == HOLD)
 
 
 def reward(
