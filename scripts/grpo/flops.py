@@ -35,14 +35,13 @@ def forward_flops(shape: Qwen3Shape, prompts: Sequence[int], answers: Sequence[i
         Tokens of each answer, N * group_size, group by group.
     """
     width = shape.heads * shape.head_dim
-    matrices = shape.hidden * (2 * width + 2 * shape.query_groups * shape.head_dim) + 3 * shape.hidden * shape.ffn
     tokens = sum(prompts) + sum(answers)
     # Keys that queries see: a token of a sequence all up to itself.
     seen = sum(length * (length + 1) / 2 for length in prompts)
     for number, length in enumerate(answers):
         seen += length * prompts[number // group_size] + length * (length + 1) / 2
     return (
-        2.0 * matrices * tokens * shape.layers
+        2.0 * shape.matrix_weights * tokens
         + 4.0 * width * seen * shape.layers
         + 2.0 * shape.hidden * shape.vocabulary * sum(answers)
     )

@@ -26,6 +26,12 @@ class Qwen3Shape:
     tied_embeddings: bool
     max_positions: int
 
+    @property
+    def matrix_weights(self) -> int:
+        """Weights that multiply every token: all layers' matrices, without embedding and output layer."""
+        attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.query_groups)
+        return self.layers * (attention + 3 * self.hidden * self.ffn)
+
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain values, for a JSON record."""
         return asdict(self)

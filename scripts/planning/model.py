@@ -23,17 +23,11 @@ ASSUMED = {
 }
 
 
-def matrix_weights(shape: Qwen3Shape) -> int:
-    """Weights that multiply every token: all layers' matrices, without embedding and output layer."""
-    attention = shape.hidden * shape.head_dim * (2 * shape.heads + 2 * shape.query_groups)
-    return shape.layers * (attention + 3 * shape.hidden * shape.ffn)
-
-
 def weights(shape: Qwen3Shape) -> int:
     """All weights, tied ones once."""
     norms = shape.layers * (2 * shape.hidden + 2 * shape.head_dim) + shape.hidden
     embeddings = shape.vocabulary * shape.hidden * (1 if shape.tied_embeddings else 2)
-    return matrix_weights(shape) + norms + embeddings
+    return shape.matrix_weights + norms + embeddings
 
 
 def forward_flops(shape: Qwen3Shape, length: float) -> float:
@@ -44,7 +38,7 @@ def forward_flops(shape: Qwen3Shape, length: float) -> float:
     (Korthikanti et al. 2022, arXiv 2205.05198, appendix A, count all of them: twice this part).
     """
     attention = shape.layers * 2 * shape.heads * shape.head_dim * length
-    return 2 * (matrix_weights(shape) + shape.hidden * shape.vocabulary) + attention
+    return 2 * (shape.matrix_weights + shape.hidden * shape.vocabulary) + attention
 
 
 def cache_bytes(shape: Qwen3Shape, number_bytes: int) -> int:
