@@ -1,27 +1,19 @@
-"""A process group of one, and a small Qwen3 with weights that leave no mistake unseen."""
+"""A small Qwen3 with weights that leave no mistake unseen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from grpo import parallel
 from grpo.checkpoint import save
 from grpo.learner import ComputeSettings, Learner, UpdateSettings
 from grpo.loss import LossSettings
 from grpo.parallel import Ranks
 from grpo.qwen3 import Qwen3Shape, build_model
 from grpo.weights import expected_shapes, to_megatron
-
-
-@pytest.fixture(scope="session")
-def ranks() -> Iterator[Ranks]:
-    torch.set_num_threads(1)
-    yield parallel.start("cpu")
-    parallel.stop()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from common.errors import InputError
-from grpo import checkpoint, parallel
+from grpo import checkpoint
+from grpo.parallel import Ranks
 from grpo.qwen3 import Qwen3Shape, build_model
 from slime_engine.model import check_weights, model_arguments
 from slime_engine.reference import release, stored_sizes
@@ -20,11 +21,8 @@ SHAPE = Qwen3Shape(
 
 
 @pytest.fixture(scope="module")
-def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    parallel.start("cpu")
-    path = checkpoint.save(tmp_path_factory.mktemp("imported"), 0, build_model(SHAPE))
-    yield path
-    parallel.stop()
+def imported(ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoint.save(tmp_path_factory.mktemp("imported"), 0, build_model(SHAPE))
 
 
 def test_a_release_holds_the_same_weights_without_a_second_copy(imported: Path, tmp_path: Path) -> None:
