@@ -185,7 +185,9 @@ def toy(path: Path, snakefile: str, settings: Mapping[str, Any] | None = None) -
     (path / "Snakefile").write_text(snakefile, encoding="utf-8")
     folder = Folder(path)
     # A group of one would hide the rule's name.
-    folder.configure(WITHOUT_CONTAINERS | {"groups": None, "group-components": None} | dict(settings or {}))
+    folder.configure(
+        WITHOUT_CONTAINERS | {"configfile": None, "groups": None, "group-components": None} | dict(settings or {})
+    )
     return folder
 
 
