@@ -11,6 +11,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
 WORDS = ["Buy", "Sell", "rising", "falling", "strong", "weak", "trend", "quiet", "wild", "flat", "soaring"]
 
 
@@ -21,6 +22,7 @@ def write_tiny_model(
     thinking_template: bool = False,
     spread: float = 0.08,
     head: int = 16,
+    special_tags: bool = False,
 ) -> Path:
     """Write config, random fp32 weights, tokenizer and chat template to `folder`.
 
@@ -38,6 +40,8 @@ def write_tiny_model(
         Standard deviation of the weights; larger makes the model surer of its (random) words.
     head
         Size of an attention head.
+    special_tags
+        Whether the tags of thoughts and answers are special tokens, as the demo's tokenizer has them.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -48,7 +52,7 @@ def write_tiny_model(
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=300,
-        special_tokens=SPECIAL,
+        special_tokens=SPECIAL + (TAGS if special_tags else []),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

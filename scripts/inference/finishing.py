@@ -1,7 +1,8 @@
 """The second pass: an answer that the token limit cut is closed, and the model is asked for its answer alone.
 
 The closing words are those by which Qwen3 stops a thought at its budget (Qwen3 Technical Report, 2025, section 4.3,
-"Thinking Budget"). What follows them is constrained to the answer format, so that it is one of two texts.
+"Thinking Budget"). The tags of the answer are given, too, and only its word is drawn, from two. A grammar that held the
+tags would not do: where a tokenizer has them as special tokens, llguidance matches no text with them.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ CLOSING = (
     "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n"
     + END
 )
-ANSWER = "<answer>(Buy|Sell)</answer>"
+ANSWER = "Buy|Sell"
 # A token holds a character at least; one more ends the turn.
-ANSWER_TOKENS = len("<answer>Sell</answer>") + 1
+ANSWER_TOKENS = len("Sell") + 1
 # Before the answer format, the beginning of an answer that was cut inside of it is left out.
-_TAG = "<answer>"
+_TAG, _END_TAG = "<answer>", "</answer>"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def finishing(sampling: Sampling) -> Sampling:
 
 def room(tokenizer: PreTrainedTokenizerBase) -> int:
     """Tokens that the second pass takes behind the first one, at most."""
-    return len(_ids(CLOSING, tokenizer)) + ANSWER_TOKENS
+    return len(_ids(CLOSING + _TAG, tokenizer)) + ANSWER_TOKENS
 
 
 def closing(text: str) -> tuple[int, str] | None:
@@ -72,21 +73,21 @@ def closing(text: str) -> tuple[int, str] | None:
     Returns
     -------
     tuple or None
-        Characters of `text` that are kept, and what is added to them, so that an answer can follow; None where no
-        answer could be valid any more, as there is more than one thinking block.
+        Characters of `text` that are kept, and what is added to them, so that a word and the closing tag can follow;
+        None where no answer could be valid any more, as there is more than one thinking block.
 
     Examples
     --------
     >>> closing("<think>Prices rose")[0], closing("<think>Up.</think> So <answ")
-    (18, (22, '\\n\\n'))
+    (18, (22, '\\n\\n<answer>'))
     """
     thought, closed, said = text.partition("</think>")
-    kept, added = text, CLOSING
+    kept, added = text, CLOSING + _TAG
     if closed:
         place = said.lower().find(_TAG)
         said = said[:place] if place >= 0 else _without_beginning(said)
-        kept, added = thought + closed + said, "" if said.endswith("\n") else "\n\n"
-    decided = parse_answer(f"{kept}{added}<answer>Buy</answer>", truncated=False)[1] == OK
+        kept, added = thought + closed + said, _TAG if said.endswith("\n") else f"\n\n{_TAG}"
+    decided = parse_answer(f"{kept}{added}Buy{_END_TAG}", truncated=False)[1] == OK
     return (len(kept), added) if decided else None
 
 
@@ -126,7 +127,7 @@ def read_reply(reply: Reply, tokenizer: PreTrainedTokenizerBase) -> tuple[str, s
 def added_text(reply: Reply, tokenizer: PreTrainedTokenizerBase) -> str:
     """What the second pass put behind the kept part of the first."""
     assert reply.second is not None
-    return reply.added + text_of(reply.second, tokenizer)
+    return reply.added + text_of(reply.second, tokenizer) + _END_TAG
 
 
 def record(reply: Reply, tokenizer: PreTrainedTokenizerBase, seed: int | None) -> Mapping[str, Any] | None:

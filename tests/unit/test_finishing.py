@@ -40,15 +40,19 @@ def test_the_example_in_the_docstring_holds() -> None:
 @pytest.mark.parametrize(
     ("text", "kept", "added"),
     [
-        ("<think>Prices rose, so", "<think>Prices rose, so", CLOSING),
-        ("Prices rose, so", "Prices rose, so", CLOSING),  # the template opened the thought, or there is none
-        ("", "", CLOSING),
-        ("thought</think>\n\n", "thought</think>\n\n", ""),
-        ("thought</think> It is", "thought</think> It is", "\n\n"),
-        ("thought</think>\n<answer>Bu", "thought</think>\n", ""),
-        ("thought</think>\n<ANSWER>Sell</ans", "thought</think>\n", ""),
-        ("thought</think>\n<ans", "thought</think>\n", ""),
-        ("a <answer>Buy</answer> in a thought", "a <answer>Buy</answer> in a thought", CLOSING),
+        ("<think>Prices rose, so", "<think>Prices rose, so", CLOSING + "<answer>"),
+        (
+            "Prices rose, so",
+            "Prices rose, so",
+            CLOSING + "<answer>",
+        ),  # the template opened the thought, or there is none
+        ("", "", CLOSING + "<answer>"),
+        ("thought</think>\n\n", "thought</think>\n\n", "<answer>"),
+        ("thought</think> It is", "thought</think> It is", "\n\n<answer>"),
+        ("thought</think>\n<answer>Bu", "thought</think>\n", "<answer>"),
+        ("thought</think>\n<ANSWER>Sell</ans", "thought</think>\n", "<answer>"),
+        ("thought</think>\n<ans", "thought</think>\n", "<answer>"),
+        ("a <answer>Buy</answer> in a thought", "a <answer>Buy</answer> in a thought", CLOSING + "<answer>"),
     ],
 )
 def test_a_cut_answer_is_closed_where_it_stopped(text: str, kept: str, added: str) -> None:
@@ -66,7 +70,7 @@ def test_whatever_is_closed_can_be_read(parts: list[str]) -> None:
     how = closing(text)
     if how is not None:
         for word in ("Buy", "Sell"):
-            whole = f"{text[: how[0]]}{how[1]}<answer>{word}</answer>"
+            whole = f"{text[: how[0]]}{how[1]}{word}</answer>"
             assert parse_answer(whole, truncated=False) == (word.upper(), OK)
             row = {"text": text, "finish_reason": "length", "finish": {"kept": how[0], "text": whole[how[0] :]}}
             expected = parse_answer(text, truncated=True)
@@ -89,7 +93,7 @@ def test_the_second_prompt_goes_on_from_the_models_own_tokens(tokenizer: Any) ->
     found = second_question(QUESTION, own, "rising", tokenizer)
     assert found is not None
     question, reply = found
-    closed = tokenizer(CLOSING, add_special_tokens=False)["input_ids"]
+    closed = tokenizer(CLOSING + "<answer>", add_special_tokens=False)["input_ids"]
     assert question.prompt_ids == [9, 8, 7, *own.output_ids, *closed]
     assert (question.id, question.number) == (QUESTION.id, QUESTION.number)
     assert (reply.first, reply.kept, reply.second) == (own, 6, None)
@@ -99,8 +103,8 @@ def test_the_second_prompt_goes_on_from_the_models_own_tokens(tokenizer: Any) ->
 @pytest.mark.parametrize(("word", "decision"), [("Buy", "BUY"), ("Sell", "SELL")])
 def test_a_finished_answer_has_a_decision_and_a_status_of_its_own(tokenizer: Any, word: str, decision: str) -> None:
     first = answer("<think>rising", tokenizer)
-    second = answer(f"<answer>{word}</answer>", tokenizer, "stop")
-    reply = Reply(first, 13, CLOSING, second)
+    second = answer(word, tokenizer, "stop")
+    reply = Reply(first, 13, CLOSING + "<answer>", second)
     assert read_reply(reply, tokenizer) == ("<think>rising", decision, FINISHED)
     found = record(reply, tokenizer, seed=5)
     assert found is not None
@@ -111,7 +115,7 @@ def test_a_finished_answer_has_a_decision_and_a_status_of_its_own(tokenizer: Any
 
 
 def test_a_second_pass_that_was_cut_too_leaves_the_answer_truncated(tokenizer: Any) -> None:
-    reply = Reply(answer("<think>rising", tokenizer), 13, CLOSING, answer("<answer>Bu", tokenizer))
+    reply = Reply(answer("<think>rising", tokenizer), 13, CLOSING + "<answer>", answer("Bu", tokenizer))
     assert read_reply(reply, tokenizer)[1:] == ("HOLD", "truncated")
 
 
