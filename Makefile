@@ -12,7 +12,7 @@ READY := .venv/ready-$(shell cat $(ENVS) | sha256sum | cut -c1-16)
 # SGLang asks for CUDA packages that a CPU has no use for; its own files list what it really imports.
 NODEPS := $(wildcard envs/*-nodeps.txt)
 # Two processes, whatever the machine: a run of the workflow takes up to 4 GB.
-PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PACKAGES := $(filter-out envs/constraints.txt %-cuda.txt $(NODEPS),$(ENVS))
 
 .PHONY: help deck containers archive compare test test-long test-gpu test-cluster plan check-profile lint clean
