@@ -1,4 +1,4 @@
-"""Run under torchrun by test_conversion.py: Megatron saves an imported model, negated, from several ranks.
+"""Run under torchrun by test_convert_splits.py: Megatron saves an imported model, negated, from several ranks.
 
 As a trainer on GPUs leaves it: bfloat16, tensor and pipeline ranks, the vocabulary rounded up to 128 times the tensor
 ranks, the optimiser's state in the same folder.

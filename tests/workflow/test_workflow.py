@@ -87,9 +87,9 @@ def test_training_on_several_processes_starts_its_launcher_once(workflow: Workfl
 def test_inference_asks_for_a_gpu_for_each_process_of_each_copy(workflow: Workflow) -> None:
     arguments = ["--dry-run", "--printshellcmds", "--config"]
     said = workflow.run(*arguments, "device=cuda", "infer={tensor: 2, data: 4}", "probe={enabled: true}")
-    for rule in ("infer", "probe"):
+    for rule in ("infer", "probe", "variants"):
         assert f"scripts/{rule}.py" in said
-    assert said.count("scripts/gpus.py --device=cuda --count=8 ") == 3
+    assert said.count("scripts/gpus.py --device=cuda --count=8 ") == 4
     assert said.count("--tensor=2 --data=4 ") == 3
     on_cpu = workflow.run(*arguments, "infer={data: 2}")
     assert on_cpu.count("scripts/gpus.py --device=cpu --count=0 ") == 3  # train, too

@@ -2,12 +2,12 @@
 
 The comparison with exposure-matched chance is the gate: unless it passes, none of the other tests can bring a
 claim, so that a trader without any timing is credited with something at most as often as the level says, however
-many tests follow. Behind the gate each word has its own test:
+many tests follow. Behind the gate stands the deflated Sharpe ratio, and behind both each word's own test:
 
-    skill        the gate, and the deflated Sharpe ratio
-    alpha        the gate, and the intercept of the regression on the market
-    outperform   the gate, and the bootstrap of the lead, corrected for the number of comparisons
-    edge         skill, and a break-even cost above what trading costs
+    skill        none
+    alpha        the intercept of the regression on the market
+    outperform   the bootstrap of the lead, corrected for the number of comparisons
+    edge         a break-even cost above what trading costs
 """
 
 from __future__ import annotations
