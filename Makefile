@@ -13,6 +13,8 @@ READY := .venv/ready-$(shell cat $(ENVS) | sha256sum | cut -c1-16)
 NODEPS := $(wildcard envs/*-nodeps.txt)
 # Two processes, whatever the machine: a run of the workflow takes up to 4 GB.
 PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Snakemake's own words about a file that is missing or broken are a traceback, or do not name it.
+CHECKED = $(if $(CONFIG),$(BIN)/python rules/settings_file.py $(CONFIG))
 PACKAGES := $(filter-out envs/constraints.txt %-cuda.txt $(NODEPS),$(ENVS))
 
 .PHONY: help deck containers archive compare test test-long test-gpu test-cluster plan check-profile lint clean
@@ -23,14 +25,15 @@ help: ## list the targets
 	@echo "make deck CONFIG=config/null.yaml runs another configuration."
 
 deck: $(READY) ## results/<run>/leverage-<L>/deck.pptx: the demo from market bars to slides, about 5 minutes
-	@$(if $(CONFIG),test -f $(CONFIG) || { echo "CONFIG=$(CONFIG): no such file." >&2; exit 1; })
+	@$(CHECKED)
 	@$(BIN)/snakemake --cores all $(if $(CONFIG),--configfile $(CONFIG))
 
 containers: $(READY) ## build the container images that are missing; needs Apptainer
+	@$(CHECKED)
 	@$(BIN)/snakemake --cores all --quiet rules progress $(if $(CONFIG),--configfile $(CONFIG)) -- containers
 
 archive: $(READY) ## results/<run>/archive/<run>.zip: one file from which others verify, replay and retrain the run
-	@$(if $(CONFIG),test -f $(CONFIG) || { echo "CONFIG=$(CONFIG): no such file." >&2; exit 1; })
+	@$(CHECKED)
 	@$(BIN)/snakemake archive --cores all $(if $(CONFIG),--configfile $(CONFIG))
 
 compare: $(READY) ## two runs side by side: make compare A=results/one B=two.zip (PAGE=page.html)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from settings_file import SettingsFileError, read_settings
 
 # What Snakemake itself knows; executors know more, and rules may have resources of their own.
 RESOURCES = frozenset({"mem", "mem_mb", "mem_mib", "disk", "disk_mb", "disk_mib", "runtime", "tmpdir"})
@@ -22,6 +22,8 @@ MAPPINGS = frozenset(
     {"set-threads", "resources", "set-scatter", "batch", "set-resource-scopes", "default-resources", "config"}
     | {"groups", "group-components", "consider-ancient", "set-resources"}
 )
+
+SECTIONS = ("set-resources", "default-resources", "set-threads", "groups", "group-components")  # read here
 
 _RULE = re.compile(r"^\s*(?:rule|checkpoint)\s+(\w+)\s*:", re.MULTILINE)
 _BLOCK = re.compile(r"^(?P<indent>[ \t]+)resources:(?P<body>.*(?:\n(?:(?P=indent)[ \t]+.*|[ \t]*))*)", re.MULTILINE)
@@ -49,9 +51,11 @@ def problems(profile: Mapping[str, Any], known: Known) -> list[str]:
         What may stand in it.
     """
     found = []
-    for key, value in profile.items():
+    for key, value in ((str(key), value) for key, value in profile.items()):
         if key in NO_OPTION:
             continue
+        if key in SECTIONS and not isinstance(value, Mapping | list | str | None):
+            found.append(f"{key}: given {value!r}; write a section.")
         if key.replace("_", "-") not in known.options:
             found.append(_line(key, "no option of Snakemake or of its plugins", key, known.options))
         elif isinstance(value, Mapping) and key not in MAPPINGS:
@@ -61,7 +65,9 @@ def problems(profile: Mapping[str, Any], known: Known) -> list[str]:
         if not isinstance(settings, Mapping):
             found.append(f"set-resources.{rule}: no section; write the resources below the rule.")
             continue
-        found += [line for name in settings for line in _resource(f"set-resources.{rule}.{name}", name, known)]
+        found += [
+            line for name in map(str, settings) for line in _resource(f"set-resources.{rule}.{name}", name, known)
+        ]
     for name, _ in _pairs(profile, "default-resources"):
         found += _resource(f"default-resources.{name}", name, known)
     for section in ("set-threads", "groups"):
@@ -71,23 +77,6 @@ def problems(profile: Mapping[str, Any], known: Known) -> list[str]:
     for group, _ in _pairs(profile, "group-components"):
         if group not in groups:
             found.append(_line(f"group-components.{group}", "no group of this profile", group, groups))
-    return found
-
-
-def repeated(text: str) -> list[str]:
-    """Keys that stand twice in a section of a YAML text, one line each: Snakemake reads the last one only."""
-    found = []
-    waiting = [("", yaml.compose(text, Loader=yaml.SafeLoader))]
-    while waiting:
-        place, node = waiting.pop()
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                if key.value in seen:
-                    line = key.start_mark.line + 1
-                    found.append(f"{place}{key.value}: again in line {line}; only the last one counts.")
-                seen.add(key.value)
-                waiting.append((f"{place}{key.value}.", value))
     return found
 
 
@@ -143,6 +132,8 @@ def _code(text: str) -> str:
 def _pairs(profile: Mapping[str, Any], section: str) -> Iterator[tuple[str, Any]]:
     """Keys and values of a section, which may be a mapping or a list of key=value."""
     value = profile.get(section) or {}
+    if not isinstance(value, Mapping | list | str):
+        return
     if isinstance(value, Mapping):
         yield from ((str(key), item) for key, item in value.items())
         return
@@ -176,18 +167,13 @@ def main() -> None:
     path = parser.parse_args().profile
     path = path / "config.yaml" if path.is_dir() else path
     try:
-        text = path.read_text(encoding="utf-8")
-        profile = yaml.safe_load(text)
-    except OSError as error:
-        sys.exit(f"{path}: {error.strerror}.")
-    except yaml.YAMLError as error:
-        sys.exit(f"{path}: not YAML: {' '.join(str(error).split())}")
-    if not isinstance(profile, dict):
-        sys.exit(f"{path}: no mapping of options.")
+        profile = read_settings(path)
+    except SettingsFileError as error:
+        sys.exit(str(error))
     known = known_here(Path(__file__).parents[1])
-    if found := repeated(text) + problems(profile, known):
+    if found := problems(profile, known):
         sys.exit("\n".join(f"{path}: {line}" for line in found))
-    print(f"{path}: every option, rule and resource has an effect.")
+    print(f"{path}: no option, rule or resource is unknown. Values are not checked.")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from containers import record as record_images
 from digest import code_digest, constant
 from images import image_of, image_path, root_arguments
 from isolation import arguments, hub_cache, named_paths, of_another_job, passed, scratch_folder, sees_gpus
+from settings_file import SettingsFileError, read_settings
 from snakemake.logging import logger
 from training_plan import engine_settings, task_of
 from trials import trials_elsewhere
@@ -25,9 +26,12 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 def resolved_or_stop(given):
     """The complete configuration; anything wrong with it is one line each, without a traceback, and exit code 1."""
     try:
+        for file in map(Path, workflow.overwrite_configfiles or ["config/config.yaml"]):
+            if file.is_file():
+                read_settings(file)
         settings = resolve(given, read_schema(Path(workflow.basedir) / "config" / "schema.yaml"))
         problems = missing_files(settings)
-    except ConfigurationError as error:
+    except (ConfigurationError, SettingsFileError) as error:
         problems = error.problems
     if problems:
         sys.exit("\n".join(f"configuration error: {problem}" for problem in problems))

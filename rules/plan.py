@@ -21,6 +21,7 @@ from common.errors import InputError
 from configuration import ConfigurationError, read_schema, resolve
 from planning.machine import GPUS
 from planning.model import weights
+from settings_file import SettingsFileError, read_settings
 from training_plan import TrainingPlan, described, gpus_of, plan_of, problems, shape_of
 
 PROJECT = Path(__file__).parents[1]
@@ -231,10 +232,10 @@ def main() -> None:
     options = parser.parse_args()
     options.configfile = options.configfile or profile_configuration(options.profile) or Path("config/config.yaml")
     try:
-        given = yaml.safe_load(options.configfile.read_text(encoding="utf-8")) or {}
+        given = read_settings(options.configfile)
         settings = resolve(given, read_schema(PROJECT / "config" / "schema.yaml"))
-    except OSError as error:
-        sys.exit(f"{options.configfile}: {error.strerror}.")
+    except SettingsFileError as error:
+        sys.exit(str(error))
     except ConfigurationError as error:
         sys.exit("\n".join(f"configuration error: {problem}" for problem in error.problems))
     results = Path("results") / settings["run"]

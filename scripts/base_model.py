@@ -109,14 +109,15 @@ def build_tiny(args: argparse.Namespace, folder: Path) -> dict[str, object]:
 def take_folder(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Check a Qwen3 folder and link its weights; nothing of it is copied but small files."""
     if args.folder is None or not args.folder.is_dir():
-        raise InputError(
-            f"base_model: folder {args.folder} is not there. Set base_model.folder to a Hugging Face folder."
-        )
+        given = "no folder was given" if args.folder is None else f"folder {args.folder} is not there"
+        raise InputError(f"base_model: {given}. Set base_model.folder to a Hugging Face folder.")
     return take(args.folder, folder)
 
 
 def take_snapshot(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     """The same with a commit of the hub, whose files must be those that were recorded when it was fetched."""
+    if missing := [name for name in ("hub_name", "hub_commit", "hub_cache", "hub_record") if not getattr(args, name)]:
+        raise InputError(f"base_model: --source hub needs --{missing[0].replace('_', '-')}.")
     source = snapshot(args.hub_cache, args.hub_name, args.hub_commit)
     if not source.is_dir():
         raise InputError(

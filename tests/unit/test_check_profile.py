@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_profile import Known, asked_of, known_here, problems, repeated, resources_of, rules_of
+from check_profile import Known, asked_of, known_here, problems, resources_of, rules_of
 
 PROJECT = Path(__file__).parents[2]
 KNOWN = Known(
@@ -96,11 +96,17 @@ def test_every_rule_of_the_workflow_has_its_memory_in_the_shipped_profile() -> N
     } == submitted
 
 
-def test_a_key_that_stands_twice_is_named_with_its_place() -> None:
-    text = "jobs: 1\nset-resources:\n  train: &one\n    gpu: 1\n    gpu: 2\n  infer: *one\njobs: 2\n"
-    assert set(repeated(text)) == {
-        "jobs: again in line 7; only the last one counts.",
-        "set-resources.train.gpu: again in line 5; only the last one counts.",
-        "set-resources.infer.gpu: again in line 5; only the last one counts.",
-    }
-    assert repeated((PROJECT / "slurm" / "config.yaml").read_text(encoding="utf-8")) == []
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"set-resources": 5}, "set-resources: given 5; write a section."),
+        ({"groups": 4}, "groups: given 4; write a section."),
+        ({5: 3}, "5: no option of Snakemake or of its plugins."),
+        (
+            {"set-resources": {"train": {1: 2}}},
+            "set-resources.train.1: no resource that Slurm, Snakemake or a rule knows.",
+        ),
+    ],
+)
+def test_what_is_no_section_or_no_name_is_one_line(change: dict[object, object], line: str) -> None:
+    assert line in problems(GOOD | change, KNOWN)
