@@ -111,6 +111,13 @@ def hub_flags():
     return flags({"hub": section["hub"] | {"cache": str(hub_cache(section))}}) if section["source"] == "hub" else ""
 
 
+def archived_configuration():
+    """The configuration with the hub's cache as commands name it, so that the archive can leave it out of them."""
+    section = config["base_model"]
+    cache = str(hub_cache(section)) if section["source"] == "hub" else None
+    return without(config, "archive") | {"base_model": section | {"hub": section["hub"] | {"cache": cache}}}
+
+
 def leverages():
     """The listed leverages as they stand in paths."""
     return [text(leverage) for leverage in config["simulate"]["leverage"]]
