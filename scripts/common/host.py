@@ -22,8 +22,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from archiving.replaying.machine import processor
 from common.nvidia import LIST, PATIENCE_S, Gpu, cuda_version, joules, metering, parse, visible
+from common.processor import processor
 
 VARIABLE = "HOST_FACTS"
 SAMPLE_S = 5  # how often power is read; as often it is written down: a job that is killed has been counted, too

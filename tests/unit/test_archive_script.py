@@ -459,3 +459,4 @@ def test_each_program_is_one_file_of_the_standard_library(name: str, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: ")
     assert "archiving" not in program.read_text()
+    assert "from common" not in program.read_text()
