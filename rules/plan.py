@@ -21,7 +21,7 @@ from common.errors import InputError
 from configuration import ConfigurationError, read_schema, resolve
 from planning.machine import GPUS
 from planning.model import weights
-from training_plan import TrainingPlan, described, gpus_of, plan_of, problems, shape_of
+from training_plan import TrainingPlan, described, duration, gpus_of, plan_of, problems, shape_of
 
 PROJECT = Path(__file__).parents[1]
 GPU_RULES = ("train", "infer", "probe", "variants")
@@ -173,19 +173,6 @@ def table(rows: Sequence[Row], disk: float | None) -> str:
     size = "not known before the base model is there" if disk is None else f"about {megabytes(disk)}"
     lines.append(f"Models and checkpoints to be written: {size}.")
     return "\n".join(lines)
-
-
-def duration(seconds: float | None) -> str:
-    """A time for reading.
-
-    >>> [duration(value) for value in (None, 7.4, 90, 7200)]
-    ['?', '7 s', '1.5 min', '2.0 h']
-    """
-    if seconds is None:
-        return "?"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def megabytes(count: float) -> str:
