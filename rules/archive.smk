@@ -1,6 +1,3 @@
-import json
-
-
 # Runs where Snakemake runs, without a container: it reads the git repository and Snakemake's own records.
 rule archive:
     input:
@@ -16,7 +13,7 @@ rule archive:
     params:
         results=subpath(output.zip, ancestor=2),
         flags=flags(config["archive"]),
-        configuration=quote(json.dumps(without(config, "archive"))),
+        configuration=quote(json.dumps(archived_configuration())),
         leverages=leverages(),
         code=code("archive"),
     message:

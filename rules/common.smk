@@ -13,7 +13,16 @@ from containers import ContainerError, provide
 from containers import record as record_images
 from digest import code_digest, constant
 from images import image_of, image_path, root_arguments
-from isolation import arguments, hub_cache, named_paths, of_another_job, passed, scratch_folder, sees_gpus
+from isolation import (
+    arguments,
+    hub_cache,
+    named_paths,
+    of_another_job,
+    passed,
+    scratch_folder,
+    sees_gpus,
+    used_cache,
+)
 from settings_file import SettingsFileError, read_settings
 from snakemake.logging import logger
 from training_plan import engine_settings, task_of
@@ -90,10 +99,20 @@ def isolate(settings):
     except OSError as error:
         sys.exit(f"containers.scratch: {error.filename}: {error.strerror}. Name a folder that you may write to.")
     gpu = sees_gpus(config["device"], os.environ)
-    settings.apptainer_args = arguments(settings.apptainer_args, Path.cwd(), scratch, named_paths(config), gpu)
+    named, cache = named_paths(config), used_cache(config["base_model"])
+    settings.apptainer_args = arguments(settings.apptainer_args, Path.cwd(), scratch, named, gpu, cache)
     for name in of_another_job(os.environ):
         del os.environ[name]
     os.environ.update(passed(os.environ))
+
+
+def make_cache_or_stop():
+    """Make the hub's cache, if it is used: what is missing when a container starts cannot be mounted."""
+    try:
+        for cache in used_cache(config["base_model"]):
+            cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"base_model.hub.cache: {error.filename}: {error.strerror}. Name a folder that you may write to.")
 
 
 def gpus_checked(count):
@@ -113,6 +132,13 @@ def hub_flags():
     """Flags that say which model of the hub, and where its cache is; empty for other sources."""
     section = config["base_model"]
     return flags({"hub": section["hub"] | {"cache": str(hub_cache(section))}}) if section["source"] == "hub" else ""
+
+
+def archived_configuration():
+    """The configuration with the hub's cache as commands name it, so that the archive can leave it out of them."""
+    section = config["base_model"]
+    cache = str(hub_cache(section)) if section["source"] == "hub" else None
+    return without(config, "archive") | {"base_model": section | {"hub": section["hub"] | {"cache": cache}}}
 
 
 def leverages():

@@ -22,6 +22,8 @@ Settings = dict[str, Any]
 
 # As many hours the tests of evaluate need (trading.evidence.case.LEAST_BARS).
 LEAST_TEST = 30
+# Names below infer/ that are no variants'.
+_TAKEN = ("trained", "base", "journal", "probe-journal", "variants-journal", "probe.json")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -262,10 +264,10 @@ def _variant_contradictions(settings: Settings) -> list[str]:
     names = [variant.partition("=")[0] for variant in settings["evaluate"]["variants"]]
     names += [variant["name"] for variant in settings["variants"]]
     problems = []
-    for name in sorted({name for name in names if names.count(name) > 1 or name in ("trained", "base")}):
+    for name in sorted({name for name in names if names.count(name) > 1 or name in _TAKEN}):
         own = any(variant["name"] == name for variant in settings["variants"])
         place = "variants" if own else "evaluate.variants"
-        problems.append(_problem(place, name, "each variant a name of its own, not trained or base"))
+        problems.append(_problem(place, name, f"each variant a name of its own, not {_list(list(_TAKEN))}"))
     saved = sorted({*range(train["save_every"], train["iterations"], train["save_every"]), train["iterations"]})
     kept = saved[-train["keep"] : -1]
     for number, variant in enumerate(settings["variants"]):

@@ -10,6 +10,9 @@ from pathlib import Path
 
 # What a program may build into its output, from the folder of a package that it imports.
 _DATA = (".css", ".js")
+# Every program imports these, to write down its machine and its time, on which no result depends (common/errors.py).
+# gpus.py, whose check needs the second, has no digest: it makes nothing.
+LEFT_OUT = frozenset({"common/host.py", "common/nvidia.py", "common/processor.py"})
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -17,8 +20,8 @@ def code_digest(script: Path) -> str:
     """Digest of a script's meaning.
 
     It covers the script and every module below the script's folder that it imports, directly or not, inside
-    functions too, with the style sheets and page scripts beside a package's modules. Comments, formatting and
-    docstrings of Python do not count.
+    functions too, with the style sheets and page scripts beside a package's modules, but for those LEFT_OUT.
+    Comments, formatting and docstrings of Python do not count.
 
     Parameters
     ----------
@@ -37,12 +40,13 @@ def code_digest(script: Path) -> str:
 
 
 def imported_files(script: Path) -> set[Path]:
-    """The script and the files below its folder that it imports, directly or not."""
+    """The script and the files below its folder that it imports, directly or not, without those LEFT_OUT."""
     found: set[Path] = set()
     waiting = [script]
+    left_out = {script.parent / name for name in LEFT_OUT}
     while waiting:
         file = waiting.pop()
-        if file not in found:
+        if file not in found | left_out:
             found.add(file)
             if file.suffix == ".py":
                 waiting.extend(_direct_imports(file, script.parent))

@@ -16,10 +16,11 @@ rule export_weights:
         mem_mb=3000,
         runtime=30,
     params:
+        iteration="",  # the last
         code=code("export_weights"),
     message:
         "Converting the trained model from Megatron to Hugging Face"
     shell:
         "OMP_NUM_THREADS={threads} python -u scripts/export_weights.py --threads={threads}"
-        " --manifest {input.manifest} --base {input.base}"
+        " {params.iteration} --manifest {input.manifest} --base {input.base}"
         " --output {output.model} --output-parity {output.parity} 2>&1 | tee {log}"

@@ -18,7 +18,9 @@ HOME = "/home/user"  # not below /tmp, over which --workdir comes
 _INFINIBAND = Path("/dev/infiniband")
 
 
-def arguments(before: str, project: Path, scratch: Path, named: Iterable[Path], gpu: bool) -> str:
+def arguments(
+    before: str, project: Path, scratch: Path, named: Iterable[Path], gpu: bool, later: Iterable[Path] = ()
+) -> str:
     """Arguments of ``apptainer exec`` that keep the machine out of a container.
 
     Parameters
@@ -33,13 +35,16 @@ def arguments(before: str, project: Path, scratch: Path, named: Iterable[Path], 
         Files and folders that the configuration names: those outside the project are mounted to read only.
     gpu
         Whether the job's GPUs are seen.
+    later
+        More of them, that are there before the first job begins, if not now.
     """
     home = scratch / "home"
     home.mkdir(parents=True, exist_ok=True)
     # Snakemake's own --home, the project, comes first; the last one holds.
     parts = [_FIRST, "--cleanenv", "--workdir", str(scratch), "--home", f"{home}:{HOME}", "--bind", str(project)]
-    for path in sorted({path.absolute() for path in named}):
-        if path.exists() and not path.is_relative_to(project):
+    there = {path.absolute() for path in named if path.exists()} | {path.absolute() for path in later}
+    for path in sorted(there):
+        if not path.is_relative_to(project):
             parts += ["--bind", f"{path}:{path}:ro"]
     if gpu:
         parts += ["--nv", *(["--bind", str(_INFINIBAND)] if _INFINIBAND.exists() else [])]
@@ -87,18 +92,15 @@ def of_another_job(environment: Mapping[str, str]) -> list[str]:
 
 
 def named_paths(settings: Mapping[str, Any]) -> list[Path]:
-    """Files and folders that a complete configuration names.
-
-    The hub's cache is made if it is missing: what is not there yet when jobs begin could not be mounted for them.
-    """
+    """Files and folders that a complete configuration names, but for the hub's cache."""
     variants = [variant.partition("=")[2] for variant in settings["evaluate"]["variants"]]
-    model = settings["base_model"]
-    paths = [settings["market"]["csv"]["path"], model["folder"], *variants]
-    if model["source"] == "hub":
-        cache = hub_cache(model)
-        cache.mkdir(parents=True, exist_ok=True)
-        paths.append(cache)
+    paths = [settings["market"]["csv"]["path"], settings["base_model"]["folder"], *variants]
     return [Path(path) for path in paths if path]
+
+
+def used_cache(base_model: Mapping[str, Any]) -> list[Path]:
+    """The hub's cache, if the base model is from the hub."""
+    return [hub_cache(base_model)] if base_model["source"] == "hub" else []
 
 
 def hub_cache(base_model: Mapping[str, Any]) -> Path:

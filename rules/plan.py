@@ -22,7 +22,7 @@ from configuration import ConfigurationError, read_schema, resolve
 from planning.machine import GPUS
 from planning.model import weights
 from settings_file import SettingsFileError, read_settings
-from training_plan import TrainingPlan, described, gpus_of, plan_of, problems, shape_of
+from training_plan import TrainingPlan, described, duration, gpus_of, plan_of, problems, shape_of
 
 PROJECT = Path(__file__).parents[1]
 GPU_RULES = ("train", "infer", "probe", "variants")
@@ -94,7 +94,7 @@ def benchmark_seconds(rows: Mapping[str, str], rule: str) -> list[float]:
 
 def train_seconds(iterations: int, rows: Sequence[Mapping[str, Any]]) -> float | None:
     """Seconds of a training from its start, at the mean pace of the last 50 iterations of an earlier one."""
-    recent = [row["seconds"] for row in rows[-50:] if "seconds" in row]
+    recent = [row["seconds"] for row in rows[-50:] if row.get("seconds") is not None]  # null: slime did not say
     return iterations * sum(recent) / len(recent) if recent else None
 
 
@@ -174,19 +174,6 @@ def table(rows: Sequence[Row], disk: float | None) -> str:
     size = "not known before the base model is there" if disk is None else f"about {megabytes(disk)}"
     lines.append(f"Models and checkpoints to be written: {size}.")
     return "\n".join(lines)
-
-
-def duration(seconds: float | None) -> str:
-    """A time for reading.
-
-    >>> [duration(value) for value in (None, 7.4, 90, 7200)]
-    ['?', '7 s', '1.5 min', '2.0 h']
-    """
-    if seconds is None:
-        return "?"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def megabytes(count: float) -> str:

@@ -29,8 +29,8 @@ class TrainingPlan:
     ----------
     origin
         Where the model's numbers are from.
-    infer
-        Seconds of the questions to one model; None if not known.
+    asking
+        Seconds of the questions of `infer` (to one model), `probe` and `variants`, as far as they are known.
     """
 
     name: str
@@ -41,14 +41,14 @@ class TrainingPlan:
     engine: str
     footprint: Footprint
     pace: Pace | None
-    infer: float | None
+    asking: Mapping[str, float]
     iterations: int
 
     @property
     def seconds(self) -> dict[str, float]:
         """Seconds of the jobs of rules, as far as they can be told."""
         found = {"train": self.pace.iteration * self.iterations} if self.pace else {}
-        return found | ({"infer": self.infer} if self.infer else {})
+        return found | dict(self.asking)
 
 
 def plan_of(settings: Mapping[str, Any], results: Path, gpu: Gpu) -> TrainingPlan | None:
@@ -65,19 +65,6 @@ def plan_of(settings: Mapping[str, Any], results: Path, gpu: Gpu) -> TrainingPla
     shape, origin = known
     task, engine = task_of(settings), engine_of(**engine_settings(settings["train"]))
     memory = footprint(shape, engine, task, gpu)
-    infer = settings["infer"]
-    asking = replace(
-        task,
-        answer=infer["max_new_tokens"],
-        pool=infer.get("memory_fraction", 0.85),
-        server_gpus=infer.get("tensor", 1),
-    )
-    at_once = footprint(shape, SLIME, asking, gpu).at_once
-    hours, test = settings["samples"]["test"], None
-    if isinstance(hours, int) and at_once and weights(shape) >= LEAST_WEIGHTS:
-        share, together = -(-hours // infer.get("data", 1)), asking.server_gpus
-        held = at_once * together
-        test = sampling_seconds(shape, gpu, share, held, asking.prompt, asking.answer, gpus=together)
     return TrainingPlan(
         name=settings["base_model"]["name"],
         origin=origin,
@@ -87,9 +74,51 @@ def plan_of(settings: Mapping[str, Any], results: Path, gpu: Gpu) -> TrainingPla
         engine=engine.name,
         footprint=memory,
         pace=pace(shape, engine, task, gpu, memory.at_once),
-        infer=test,
+        asking=asking(settings, shape, gpu, task),
         iterations=settings["train"]["iterations"],
     )
+
+
+def asking(settings: Mapping[str, Any], shape: Qwen3Shape, gpu: Gpu, task: Task) -> dict[str, float]:
+    """Seconds of the questions of each rule that asks; empty where the test hours or the pace are not known.
+
+    A probe asks its hours as they are and with each change; variants are asked one after another.
+    """
+    from inference.changes import CHANGES  # with NumPy, which nothing else here needs
+
+    infer, hours, probe = settings["infer"], settings["samples"]["test"], settings["probe"]
+    if not isinstance(hours, int) or weights(shape) < LEAST_WEIGHTS:
+        return {}
+
+    def seconds(questions: int, **own: Any) -> float | None:
+        """Seconds of as many questions, answered to the limit of tokens."""
+        one = replace(
+            task,
+            prompt=longest_prompt({**settings["samples"], **{key: own[key] for key in own if own[key] is not None}}),
+            answer=own.get("max_new_tokens") or infer["max_new_tokens"],
+            pool=infer.get("memory_fraction", 0.85),
+            server_gpus=infer.get("tensor", 1),
+        )
+        at_once = footprint(shape, SLIME, one, gpu).at_once
+        if not at_once:
+            return None
+        share, together = -(-questions // infer.get("data", 1)), one.server_gpus
+        return sampling_seconds(shape, gpu, share, at_once * together, one.prompt, one.answer, gpus=together)
+
+    found = {"infer": seconds(hours)}
+    if probe["enabled"]:
+        found["probe"] = seconds((1 + len(CHANGES)) * min(probe["hours"], hours))
+    if settings["variants"]:
+        each = [seconds(hours, **variant) for variant in settings["variants"]]
+        found["variants"] = None if None in each else sum(each)
+    return {rule: took for rule, took in found.items() if took is not None}
+
+
+def longest_prompt(samples: Mapping[str, Any]) -> int:
+    """Tokens of the longest prompt of a style."""
+    if samples["prompt"] != "report":
+        return PROMPT["compact"]
+    return PROMPT["masked" if samples["mask"] else "report"]
 
 
 def shape_of(settings: Mapping[str, Any], results: Path) -> tuple[Qwen3Shape, str] | None:
@@ -112,7 +141,6 @@ def task_of(settings: Mapping[str, Any]) -> Task:
     """What a configuration asks of the engine."""
     train = settings["train"]
     several = _several(train)
-    report = "masked" if settings["samples"]["mask"] else "report"
     return Task(
         tensor=train["tensor"],
         pipeline=several.get("pipeline", 1),
@@ -120,7 +148,7 @@ def task_of(settings: Mapping[str, Any]) -> Task:
         data=train["data"],
         samples=train["prompts_per_iteration"] * train["group_size"],
         group=train["group_size"],
-        prompt=PROMPT[report if settings["samples"]["prompt"] == "report" else "compact"],
+        prompt=longest_prompt(settings["samples"]),
         answer=train["max_new_tokens"],
         micro_batch=train["tokens_per_micro_batch"],
         pool=several.get("memory_fraction", 0.7),
@@ -157,6 +185,19 @@ def problems(plan: TrainingPlan) -> list[str]:
     return refusals(plan.shape, plan.task, plan.footprint, plan.gpu.name, plan.gpu.memory)
 
 
+def duration(seconds: float | None) -> str:
+    """A time for reading.
+
+    >>> [duration(value) for value in (None, 7.4, 90, 7200)]
+    ['?', '7 s', '1.5 min', '2.0 h']
+    """
+    if seconds is None:
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
 def described(plan: TrainingPlan) -> str:
     """The plan as text."""
     task = plan.task
@@ -183,8 +224,10 @@ def described(plan: TrainingPlan) -> str:
         )
     else:
         lines.append("  time: not estimated for a model this small, whose kernels are over before the next is launched")
-    if plan.infer:
-        lines.append(f"  questions to one model: {plan.infer / 3600:.1f} h")
+    names = {"infer": "to one model", "probe": "of the probe", "variants": "of all variants"}
+    if plan.asking:
+        each = [f"{names[rule]} {duration(took)}" for rule, took in plan.asking.items()]
+        lines.append(f"  questions {', '.join(each)}")
     lines.append(
         "  That is if every answer runs to its limit, without validations. Such estimates met the published memory of "
         f"one run within 5% (allow {100 * MEMORY_ERROR:.0f}%), and published times within a factor of {FACTOR}."

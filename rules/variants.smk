@@ -1,8 +1,5 @@
 # An earlier checkpoint of the same training, for variants that ask it; train.keep says which ones there are.
-rule export_checkpoint:
-    input:
-        manifest="<results>/train/checkpoint.json",
-        base="<results>/model/base",
+use rule export_weights as export_checkpoint with:
     output:
         model=directory("<results>/model/iteration-{iteration}"),
         parity="<results>/model/parity-iteration-{iteration}.json",
@@ -10,20 +7,11 @@ rule export_checkpoint:
         "<logs>/export_checkpoint-{iteration}.log",
     benchmark:
         "<benchmarks>/export_checkpoint-{iteration}.tsv"
-    container:
-        image("export_weights")
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
+        iteration="--iteration {iteration}",
         code=code("export_weights"),
     message:
         "Converting the checkpoint of iteration {wildcards.iteration} to Hugging Face"
-    shell:
-        "OMP_NUM_THREADS={threads} python -u scripts/export_weights.py --threads={threads}"
-        " --iteration {wildcards.iteration} --manifest {input.manifest} --base {input.base}"
-        " --output {output.model} --output-parity {output.parity} 2>&1 | tee {log}"
 
 
 # All in one job: models and prompts are small beside the start of another job, and what is in the journal is not asked

@@ -37,7 +37,7 @@ from archiving.scan import Scanner, readable
 from archiving.source import Source, bundle, read_source, texts
 from archiving.verification.ledger import deck_entry
 from common.errors import InputError, run
-from common.files import sha256, written_whole
+from common.files import read_json, sha256, written_whole
 
 PROJECT = Path(__file__).resolve().parents[1]
 # What differs by less than this share of its size is the same number, on another kind of processor.
@@ -218,6 +218,7 @@ def texts_for_people(
             finished.json("infer/trained/summary.json"),
             finished.json("model/parity.json"),
             evidence,
+            {path.name: read_json(path) for path in sorted(finished.path("model").glob("parity-*.json"))},
         ).encode(),
         "data/data-card.md": cards.data_card(market, samples, settings["samples"], how_to_get(settings)).encode(),
     }

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from common.errors import InputError, run
-from common.nvidia import LIST, PATIENCE_S, Gpu, parse, visible
+from common.nvidia import PATIENCE_S, Gpu, seen
 from planning.start import checked
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     args = arguments()
     if args.device == "cpu":
         return
-    gpus = visible(listed(), os.environ)
+    gpus = seen(asked, os.environ)
     check(gpus, args.count, args.memory_mb, args.driver, describe(os.environ))
     print(f"{len(gpus)} x {gpus[0].name}, {gpus[0].memory_mb} MB, driver {gpus[0].driver}", flush=True)
     if args.training:
@@ -40,8 +40,8 @@ def main() -> None:
         print(checked(args.model, args.training, smallest.name, smallest.memory_mb, describe(os.environ)), flush=True)
 
 
-def listed() -> list[Gpu]:
-    """The GPUs that nvidia-smi lists.
+def asked(*arguments: str) -> str:
+    """What nvidia-smi says.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def listed() -> list[Gpu]:
         raise InputError(f"{where}: no GPU: nvidia-smi is not found. {seen or 'Does the job run on a GPU node?'}")
     try:
         done = subprocess.run(
-            [program, *LIST],
+            [program, *arguments],
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
@@ -66,7 +66,7 @@ def listed() -> list[Gpu]:
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()
         raise InputError(f"{where}: nvidia-smi fails ({said[0] if said else done.returncode}). Exclude this node.")
-    return parse(done.stdout)
+    return done.stdout
 
 
 def check(gpus: list[Gpu], count: int, memory_mb: int, driver: int, where: str) -> None:

@@ -80,11 +80,12 @@ def check_equity(curves: Curves, metrics: dict[str, Any], args: argparse.Namespa
 
 
 def check_training(rows: list[dict[str, Any]], path: Path) -> None:
-    """Refuse a training log that lacks a curve to draw."""
+    """Refuse a training log that lacks a curve to draw; null is a number that was not finite or is not known."""
     for number, row in enumerate(rows, start=1):
         for name in ("iteration", *(name for name, _, _ in PANELS)):
             value = row.get(name)
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
+            unknown = value is None and name in row and name != "iteration"
+            if not unknown and (not isinstance(value, (int, float)) or not math.isfinite(value)):
                 raise InputError(f'{path}, line {number}: no number under "{name}". Run train again.')
         if not isinstance(row.get("spike"), bool):
             raise InputError(f'{path}, line {number}: no true or false under "spike". Run train again.')

@@ -237,7 +237,7 @@ def with_slime(
     from slime_engine.program import SAVE, Inputs, train
 
     layout = Layout.of(args)
-    seen = gpus.visible(gpus.listed(), os.environ)
+    seen = gpus.seen(gpus.asked, os.environ)
     gpus.check(seen, layout.gpus_per_node, 0, 0, gpus.describe(os.environ))
     given = {args.train: samples} | ({args.validation: validation} if validation else {})
     # slime runs in another folder, and Ray elsewhere: paths as they are from everywhere.

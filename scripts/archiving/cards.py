@@ -128,8 +128,16 @@ metrics, tests, figures, slides |
 must have in common |"""
 
 
-def model_card(manifest: Json, inference: Json, parity: Json, evidence: Sequence[Json]) -> str:
-    """model-card.md."""
+def model_card(
+    manifest: Json, inference: Json, parity: Json, evidence: Sequence[Json], earlier: Mapping[str, Json]
+) -> str:
+    """model-card.md.
+
+    Parameters
+    ----------
+    earlier
+        Name to content of the files about the conversion of earlier checkpoints, which variants asked.
+    """
     shape, settings = manifest["shape"], manifest["parameters"]
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     rows = {
@@ -142,7 +150,8 @@ def model_card(manifest: Json, inference: Json, parity: Json, evidence: Sequence
         "files in `models.json`.",
         "Conversion": "the logits of transformers and Megatron differ by "
         f"{parity['logits']['relative_difference']:g} of the largest at most, on "
-        f"{parity['logits']['tokens']:,} tokens{compared(parity['logits'].get('layers', ()))}.",
+        f"{parity['logits']['tokens']:,} tokens{compared(parity['logits'].get('layers', ()))} "
+        f"(`results/model/parity.json`).{''.join(converted(name, one) for name, one in earlier.items())}",
         "Answers": f"{inference['engine']} on {inference['device']}, temperature "
         f"{inference['parameters']['temperature']:g}; {inference['samples']:,} answers, {inference['truncated']:,} "
         f"truncated, {inference['unparsable']:,} unparsable, {inference['finished']:,} finished in a second pass.",
@@ -150,6 +159,11 @@ def model_card(manifest: Json, inference: Json, parity: Json, evidence: Sequence
         f"{evidence[0]['verdict']['summary']}.",
     }
     return f"# Model card: {inference['model']}\n\n{listed(rows)}"
+
+
+def converted(name: str, parity: Json) -> str:
+    """How an earlier checkpoint was converted, in a sentence."""
+    return f" `results/model/{name}`: by {parity['logits']['relative_difference']:g} at most."
 
 
 def compared(layers: Sequence[int]) -> str:

@@ -28,7 +28,7 @@ PRICED = (
     "leverage-*/trades.csv",
 )
 PAGES = "leverage-*/tearsheet.html"
-ONCE = ("market/*", "samples/*", "train/checkpoint.json", "train/metrics.jsonl", "model/parity.json")
+ONCE = ("market/*", "samples/*", "train/checkpoint.json", "train/metrics.jsonl", "model/*.json")
 ONCE += ("infer/*/decisions.jsonl", "infer/*/summary.json", "infer/*/samples.jsonl", "infer/*.json")
 
 
@@ -145,7 +145,8 @@ def models(run: Run) -> dict[str, Any]:
 def portable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Path]]:
     """The configuration with the paths of the archive's copies, and what they are copies of.
 
-    A path outside of the project would name a folder of this machine, and lead nowhere elsewhere.
+    A path outside of the project would name a folder of this machine, and lead nowhere elsewhere. The hub's cache and
+    the folders for container images and temporary files are left out: everybody has others.
     """
     settings = copy.deepcopy(dict(configuration))
     found: dict[str, Path] = {}
@@ -164,7 +165,11 @@ def portable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
     settings["base_model"]["folder"] = (
         inside(folder) if folder and settings["base_model"]["source"] == "folder" else None
     )
-    settings["base_model"]["hub"]["cache"] = None  # who retrains has a cache of his own
+    # Commands name it even where the configuration that was written leaves it to the hub's tools.
+    if settings["base_model"]["source"] == "hub" and settings["base_model"]["hub"]["cache"]:
+        found["sources/hub-cache"] = Path(settings["base_model"]["hub"]["cache"])
+    settings["base_model"]["hub"]["cache"] = None
+    settings["containers"] |= {"folder": None, "scratch": None}
     variants = settings["evaluate"]["variants"]
     for number, variant in enumerate(variants):
         name, _, path = variant.partition("=")
@@ -175,10 +180,13 @@ def portable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
 
 
 def without_paths(text: bytes, paths: Mapping[str, Path]) -> bytes:
-    """A text in which files outside of the project have their names in the archive."""
+    """A text in which files outside of the project have their names in the archive.
+
+    A path that is only the end or the middle of another one is none of them.
+    """
     for name, path in sorted(paths.items(), key=lambda item: -len(str(item[1]))):
         for form in {str(path), os.path.abspath(path)}:
-            text = text.replace(form.encode(), name.encode())
+            text = re.sub(rb"(?<![\w./-])" + re.escape(form.encode()) + rb"(?![\w.-])", name.encode(), text)
     return text
 
 

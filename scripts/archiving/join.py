@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[1]
-OWN = "archiving"
+OWN = ("archiving", "common")
 
 
 def joined(program: str) -> str:
-    """The source of a module with every module of this package that it imports, as one file.
+    """The source of a module with every module of the project that it imports, as one file.
 
     Modules follow one another so that each comes behind those it imports. Imports between them are left out, those
     of the standard library stand once at the top.
@@ -44,7 +44,7 @@ def joined(program: str) -> str:
             guard = isinstance(node, ast.If) and name != program
             if isinstance(node, ast.Import | ast.ImportFrom) or documents or guard:
                 dropped.update(range(node.lineno, node.end_lineno + 1))
-            if isinstance(node, ast.Import | ast.ImportFrom) and OWN not in ast.unparse(node).split(".")[0]:
+            if isinstance(node, ast.Import | ast.ImportFrom) and not _own(node):
                 imports.add(ast.unparse(node))
         body = "\n".join(line for i, line in enumerate(lines, start=1) if i not in dropped).strip("\n")
         title = (ast.get_docstring(tree) or "").partition("\n")[0]
@@ -68,8 +68,12 @@ def _visit(name: str, order: list[str]) -> None:
 
 def _needs(name: str) -> Iterator[str]:
     for node in ast.parse(_path(name).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{OWN}."):
+        if _own(node):
             yield node.module
+
+
+def _own(node: ast.AST) -> bool:
+    return isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in OWN
 
 
 def _defined(tree: ast.Module) -> Iterator[str]:

@@ -13,9 +13,9 @@ from typing import Any
 from archiving.collect import HOST, Run, to_json, without_paths
 from archiving.hosts import accounted, benchmarked, jobs, totals
 from archiving.pack import Content, sha256_of
-from archiving.replaying.machine import processor
 from common.errors import InputError
 from common.files import sha256
+from common.processor import processor
 
 TIMES = ("starttime", "endtime", "external_jobid", "container_img_url", "software_stack_hash")
 

@@ -22,8 +22,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from archiving.replaying.machine import processor
-from common.nvidia import LIST, PATIENCE_S, Gpu, cuda_version, joules, metering, parse, visible
+from common.nvidia import PATIENCE_S, Gpu, cuda_version, joules, metering, seen
+from common.processor import processor
 
 VARIABLE = "HOST_FACTS"
 SAMPLE_S = 5  # how often power is read; as often it is written down: a job that is killed has been counted, too
@@ -49,7 +49,7 @@ def job_recorded(arguments: Sequence[str], environment: Mapping[str, str]) -> It
     clock = time.monotonic() - age()  # imports have taken their time by now
     started = datetime.now(UTC) - timedelta(seconds=age())
     program = Path(arguments[0]).stem
-    gpus = visible(parse(asked(*LIST)), environment) if uses_gpus(arguments) else []
+    gpus = seen(asked, environment) if uses_gpus(arguments) else []
     facts: dict[str, Any] = {
         "program": program,
         "makes": first_output(arguments, Path(folder).parent),

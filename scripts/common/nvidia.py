@@ -9,6 +9,9 @@ from dataclasses import dataclass
 PLAIN = "--format=csv,noheader,nounits"
 LIST = ("--query-gpu=index,uuid,name,memory.total,driver_version", PLAIN)
 PATIENCE_S = 30  # a hung driver answers never
+# GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5b...), and below it "  MIG 3g.20gb     Device  0: (UUID: MIG-c6d4...)".
+GPU_LINE = re.compile(r"GPU \d+: .*\(UUID: (GPU-[^)]+)\)")
+PART_LINE = re.compile(r"\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (MIG-[^)]+)\)")
 # In the head of its page. What a driver can do, not what a program was built with.
 CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*([0-9.]+)")
 
@@ -47,6 +50,34 @@ def parse(text: str) -> list[Gpu]:
     return gpus
 
 
+def partitions(text: str, gpus: Iterable[Gpu]) -> list[Gpu]:
+    """The parts of partitioned GPUs (MIG), from ``nvidia-smi -L``; their memory is what their profile's name says."""
+    whole = {gpu.uuid: gpu for gpu in gpus}
+    found, of = [], None
+    for line in text.splitlines():
+        if head := GPU_LINE.match(line):
+            of = whole.get(head[1])
+        elif of and (part := PART_LINE.match(line)):
+            memory = re.search(r"(\d+)gb", part[1])
+            name = f"{of.name} MIG {part[1]}"
+            found.append(Gpu(f"{of.index}:{part[2]}", part[3], name, int(memory[1]) * 1000 if memory else 0, of.driver))
+    return found
+
+
+def seen(ask: Callable[..., str], environment: Mapping[str, str]) -> list[Gpu]:
+    """The GPUs, or parts of some, that a job sees.
+
+    Parameters
+    ----------
+    ask
+        What nvidia-smi prints, called with its arguments.
+    """
+    gpus = parse(ask(*LIST))
+    if "MIG-" in environment.get("CUDA_VISIBLE_DEVICES", ""):  # the table has whole GPUs only
+        gpus += partitions(ask("-L"), gpus)
+    return visible(gpus, environment)
+
+
 def visible(gpus: list[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
     """The GPUs that CUDA would see: those that CUDA_VISIBLE_DEVICES names, up to the first unknown one.
 
@@ -55,13 +86,14 @@ def visible(gpus: list[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return gpus
-    seen: list[Gpu] = []
+    named: list[Gpu] = []
     for name in filter(None, (part.strip() for part in chosen.split(","))):
-        found = [gpu for gpu in gpus if name == gpu.index or (name.startswith("GPU-") and gpu.uuid.startswith(name))]
+        by_uuid = name.startswith(("GPU-", "MIG-"))
+        found = [gpu for gpu in gpus if name == gpu.index or (by_uuid and gpu.uuid.startswith(name))]
         if len(found) != 1:
             break
-        seen.append(found[0])
-    return seen
+        named.append(found[0])
+    return named
 
 
 def cuda_version(page: str) -> str | None:

@@ -28,6 +28,8 @@ DASHES = (0, (3, 2))
 def training_figure(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> Figure:
     """Four curves over the iterations: each as it was, faint, and its moving average.
 
+    Where a number is not known there is a gap, and no panel where none is.
+
     Parameters
     ----------
     rows
@@ -38,16 +40,17 @@ def training_figure(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any
     iterations = np.array([row["iteration"] for row in rows])
     spikes = iterations[np.array([bool(row["spike"]) for row in rows])]
     window = smoothing_window(iterations.size)
+    curves = {name: np.array([row[name] for row in rows], dtype=np.float64) for name, _, _ in PANELS}  # null: NaN
+    panels = [panel for panel in PANELS if np.isfinite(curves[panel[0]]).any()]
     figure = page(
         f"Training with GRPO, {iterations.size:,} iterations",
         f"{market_heading(metrics['market'])}  |  faint: each iteration, solid: average of {window}  |  "
         f"loss spikes: {spikes.size or 'none'}",
     )
     grid = figure.add_gridspec(2, 2, left=0.06, right=0.985, top=0.815, bottom=0.09, hspace=0.42, wspace=0.14)
-    for number, (name, title, colour) in enumerate(PANELS):
+    for number, (name, title, colour) in enumerate(panels):
         axes = figure.add_subplot(grid[number // 2, number % 2])
-        values = np.array([row[name] for row in rows], dtype=np.float64)
-        draw_panel(axes, iterations, values, window, colour)
+        draw_panel(axes, iterations, curves[name], window, colour)
         axes.set_title(title)
         if name == "invalid":
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
@@ -56,7 +59,7 @@ def training_figure(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any
             draw_validation(axes, rows)
         for spike in spikes:
             axes.axvline(spike, color=ORANGE, linewidth=1.2, linestyle=DASHES, zorder=1)
-        if number >= 2:
+        if number + 2 >= len(panels):
             axes.set_xlabel("Iteration")
     marks = [Line2D([], [], color=MUTED, linestyle="", marker="D", markersize=4.5, label="validation samples")]
     if spikes.size:
@@ -86,12 +89,15 @@ def draw_validation(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def smoothed(values: Floats, window: int) -> Floats:
-    """Centred moving average, shorter at both ends; shape of `values`."""
-    total = np.concatenate([[0.0], np.cumsum(values)])
+    """Centred moving average of what is known, shorter at both ends; shape of `values`, NaN where nothing is known."""
+    known = np.isfinite(values)
+    total = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
+    count = np.concatenate([[0], np.cumsum(known)])
     index = np.arange(values.size)
     low = np.maximum(index - window // 2, 0)
     high = np.minimum(index + (window + 1) // 2, values.size)
-    return (total[high] - total[low]) / (high - low)
+    number = count[high] - count[low]
+    return np.where(number > 0, (total[high] - total[low]) / np.maximum(number, 1), np.nan)
 
 
 def smoothing_window(iterations: int) -> int:

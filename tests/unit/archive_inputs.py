@@ -46,7 +46,8 @@ CONFIGURATION: dict[str, Any] = {
         "download": {"url": None, "sha256": None},
     },
     "samples": {"prompt": "report"},
-    "base_model": {"name": "Tiny-Qwen3", "source": "tiny", "folder": None, "hub": {"cache": "/home/me/hub"}},
+    "base_model": {"name": "Tiny-Qwen3", "source": "tiny", "folder": None, "hub": {"cache": None}},
+    "containers": {"folder": "/home/me/images", "scratch": "/home/me/scratch", "bootstrap": "localimage"},
     "evaluate": {"variants": []},
 }
 

@@ -16,12 +16,13 @@ import pytest
 from archive_inputs import CONFIGURATION, NAME, commit, finish, git, make_finished, make_project, pack, read
 from report_inputs import Run
 
+from archiving.collect import without_paths
 from archiving.join import joined
 from archiving.scan import Scanner, png_notes, readable
 from archiving.source import bundle, read_source
 from archiving.verification.program import verify
 from common.errors import InputError
-from common.files import sha256
+from common.files import read_json, sha256, write_json
 
 # Written in parts, so that this file holds none itself.
 TOKENS = [
@@ -247,6 +248,44 @@ def test_paths_of_this_machine_are_replaced_by_the_archive_s_own(project: Path, 
     assert [name for name, content in files.items() if b"private data" in content] == []
 
 
+def test_the_hub_s_cache_and_folders_for_containers_are_left_out(project: Path) -> None:
+    """The commands of rules name the cache, though the configuration of the run may not."""
+    cache = "/home/me/.cache/huggingface/hub"
+    for record in (project / ".snakemake/metadata").iterdir():
+        command = f"python scripts/fetch_model.py --hub-name=Owner/Model --hub-cache={cache} --output x 2>&1"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"shellcmd": command}))
+    section = CONFIGURATION["base_model"] | {"source": "hub", "hub": {"name": "Owner/Model", "cache": cache}}
+    files = read(pack(project, configuration=CONFIGURATION | {"base_model": section}))
+    settings = json.loads(files["data/configuration.json"])
+    assert settings["base_model"]["hub"] == {"name": "Owner/Model", "cache": None}
+    assert settings["containers"] == {"folder": None, "scratch": None, "bootstrap": "localimage"}
+    assert "--hub-cache=sources/hub-cache --output" in files["data/run.json"].decode()
+    assert [name for name, content in files.items() if b"/home/me" in content] == []
+
+
+def test_a_path_in_the_middle_of_another_one_is_not_replaced() -> None:
+    paths = {"sources/bars.csv": Path("bars.csv"), "sources/hub-cache": Path("/hub")}
+    text = b"--hub-cache=/hub '/hub/models' /a/hub /hubs --path=bars.csv market/bars.csv bars.csv.gz"
+    assert without_paths(text, paths) == (
+        b"--hub-cache=sources/hub-cache 'sources/hub-cache/models' /a/hub /hubs --path=sources/bars.csv "
+        b"market/bars.csv bars.csv.gz"
+    )
+
+
+def test_what_the_hub_gave_and_how_earlier_checkpoints_were_converted_is_in_it(project: Path) -> None:
+    model = project / f"results/{NAME}/model"
+    write_json(model / "hub.json", {"files": {"config.json": "0" * 64}})
+    parity = read_json(model / "parity.json")
+    earlier = parity | {"logits": parity["logits"] | {"relative_difference": 1.25e-05}}
+    write_json(model / "parity-iteration-5.json", earlier)
+    packed = pack(project)
+    assert verify(packed)[1] == []
+    files = read(packed)
+    names = {"hub.json", "parity.json", "parity-iteration-5.json"}
+    assert {f"data/results/model/{name}" for name in names} <= set(files)
+    assert "`results/model/parity-iteration-5.json`: by 1.25e-05 at most." in files["data/model-card.md"].decode()
+
+
 def test_an_archive_s_crate_is_valid(made: Path, tmp_path: Path) -> None:
     """By roc-validator, with the terms that the rocrate library brings: nothing is fetched."""
     pytest.importorskip("rocrate_validator")
@@ -420,3 +459,4 @@ def test_each_program_is_one_file_of_the_standard_library(name: str, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: ")
     assert "archiving" not in program.read_text()
+    assert "from common" not in program.read_text()

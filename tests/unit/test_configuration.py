@@ -252,12 +252,14 @@ def test_two_and_two_point_zero_are_the_same_leverage_in_paths() -> None:
         (
             "evaluate.variants",
             ["a=one", "a=two"],
-            'evaluate.variants: given "a"; allowed: each variant a name of its own, not trained or base.',
+            'evaluate.variants: given "a"; allowed: each variant a name of its own, not '
+            "trained, base, journal, probe-journal, variants-journal, probe.json.",
         ),
         (
             "variants",
             [{"name": "a", "iteration": 400}, {"name": "a", "iteration": 400}],
-            'variants: given "a"; allowed: each variant a name of its own, not trained or base.',
+            'variants: given "a"; allowed: each variant a name of its own, not '
+            "trained, base, journal, probe-journal, variants-journal, probe.json.",
         ),
         (
             "variants",
@@ -391,6 +393,12 @@ def test_too_few_test_hours_for_any_test_are_refused() -> None:
     settings = with_value("samples.test", LEAST_BARS - 1) | {"market": {"synthetic": {"calibrate": {"hours": 0}}}}
     assert problems(settings) == ["samples.test: given 29; allowed: 30 or more: fewer hours test nothing."]
     resolve(with_value("samples.test", LEAST_BARS) | {"market": {"synthetic": {"calibrate": {"hours": 0}}}}, SCHEMA)
+
+
+@pytest.mark.parametrize("name", ["trained", "base", "journal", "probe-journal", "variants-journal", "probe.json"])
+def test_no_variant_has_the_name_of_something_else_below_infer(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="a name of its own, not trained, base"):
+        resolve({"run": "x", "variants": [{"name": name, "max_new_tokens": 9}]}, SCHEMA)
 
 
 def test_variants_take_the_settings_they_leave_out_from_the_trained_model() -> None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
-from digest import code_digest, constant, imported_files
+from digest import LEFT_OUT, code_digest, constant, imported_files
 
 MODULE = '''"""Accounting."""
 
@@ -99,6 +100,35 @@ def test_style_sheets_of_a_package_that_is_not_imported_do_not_count(tmp_path: P
 
 def test_modules_that_are_not_imported_do_not_count(tmp_path: Path, original: str) -> None:
     assert digest_with(tmp_path, "trading/unused.py", "X = 2\n") == original
+
+
+def test_what_writes_down_machine_and_time_does_not_count(tmp_path: Path) -> None:
+    def digest(place: str, host: str, errors: str = "") -> str:
+        script = project(tmp_path / place)
+        folder = script.parent / "common"
+        (folder / "errors.py").write_text(f"def run(main):\n    from common.host import recorded\n{errors}")
+        (folder / "host.py").write_text("from common import nvidia, processor\n" + host)
+        for name in ("nvidia.py", "processor.py"):
+            (folder / name).write_text(host)
+        return code_digest(script)
+
+    assert digest("before", "X = 1\n") == digest("after", "X = 2\n")
+    assert digest("control", "X = 1\n", errors="    main()\n") != digest("before", "X = 1\n")
+
+
+def test_what_is_left_out_is_there_and_imported_for_host_facts_only() -> None:
+    scripts = Path(__file__).parents[2] / "scripts"
+    assert all((scripts / name).is_file() for name in LEFT_OUT)
+    modules = {name.removesuffix(".py").replace("/", ".") for name in LEFT_OUT}
+    users = {
+        file.relative_to(scripts).as_posix()
+        for file in scripts.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module in modules
+    }
+    # The two of archiving say which processor it was: nothing of a run's results.
+    archiving = {"archiving/provenance.py", "archiving/replaying/promise.py"}
+    assert users == {"common/errors.py", "common/host.py", "gpus.py"} | archiving
 
 
 def test_a_module_that_does_not_parse_counts_by_its_text(tmp_path: Path, original: str) -> None:

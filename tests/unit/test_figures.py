@@ -160,6 +160,29 @@ def test_the_moving_average_is_centred_and_shorter_at_the_ends() -> None:
     np.testing.assert_allclose(smoothed(np.array([4.0, 6.0]), 1), [4, 6])
 
 
+def test_an_unknown_number_is_left_out_of_the_moving_average() -> None:
+    nan = np.nan
+    np.testing.assert_allclose(smoothed(np.array([1.0, nan, 3.0, 10.0, 5.0]), 3), [1, 2, 6.5, 6, 7.5])
+    np.testing.assert_allclose(smoothed(np.array([nan, nan, nan, 2.0]), 3), [nan, nan, 2, 2])
+
+
+def test_a_number_that_training_did_not_learn_is_a_gap(run: Run) -> None:
+    path = run.folder / "train/metrics.jsonl"
+    edit_lines(path, lambda rows: [{**r, "reward": None if i == 7 else r["reward"]} for i, r in enumerate(rows)])
+    run_program(plot.main, run.plot)
+    faint, smooth = drawn(run)["training"].axes[0].lines[:2]
+    assert np.flatnonzero(np.isnan(faint.get_ydata())).tolist() == [7]
+    assert np.isfinite(smooth.get_ydata()).all()
+
+
+def test_a_curve_of_which_nothing_is_known_has_no_panel(run: Run) -> None:
+    edit_lines(run.folder / "train/metrics.jsonl", lambda rows: [{**row, "kl": None} for row in rows])
+    run_program(plot.main, run.plot)
+    axes = drawn(run)["training"].axes
+    assert [one.get_title("left").split()[0] for one in axes] == ["Reward", "Entropy", "Invalid"]
+    assert [one.get_xlabel() for one in axes] == ["", "Iteration", "Iteration"]
+
+
 def test_windows_fit_the_shortest_runs() -> None:
     assert [rolling_window(hours) for hours in (1, 60, 1706)] == [1, 10, 48]
     assert [smoothing_window(iterations) for iterations in (1, 20, 500)] == [1, 1, 25]
@@ -221,7 +244,11 @@ def test_decisions_of_another_run_are_refused(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"kl": None}, 'line 2: no number under "kl"'), ({"spike": 1}, 'line 2: no true or false under "spike"')],
+    [
+        ({"kl": "0.1"}, 'line 2: no number under "kl"'),
+        ({"iteration": None}, 'line 2: no number under "iteration"'),
+        ({"spike": 1}, 'line 2: no true or false under "spike"'),
+    ],
 )
 def test_a_training_log_without_a_curve_is_refused(run: Run, change: dict, words: str) -> None:
     edit_lines(run.folder / "train/metrics.jsonl", lambda rows: [rows[0], {**rows[1], **change}])

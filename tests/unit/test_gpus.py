@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InputError
-from gpus import Gpu, check, parse, visible
+from common.nvidia import Gpu, parse, visible
+from gpus import check
 from planning.machine import Task
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "gpus.py"
@@ -45,6 +46,23 @@ def test_what_is_there_is_said(tmp_path: Path) -> None:
     done = run(tmp_path, printing(TWO), "--device=cuda", "--count=2", "--memory-mb=80000", "--driver=550")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "2 x NVIDIA H100 80GB HBM3, 85521 MB, driver 550.54.15\n"
+
+
+LISTED = """\
+GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-00)
+  MIG 3g.40gb     Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)
+  MIG 1g.10gb     Device  1: (UUID: MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb)
+GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-11)"""
+
+
+def test_a_part_of_a_gpu_is_seen(tmp_path: Path) -> None:
+    fake = f'if [ "$1" = -L ]; then {printing([LISTED])}\nelse {printing(TWO)}\nfi'
+    part = {"CUDA_VISIBLE_DEVICES": "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f"}
+    done = run(tmp_path, fake, "--device=cuda", "--count=1", "--memory-mb=40000", "--driver=550", **part)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "1 x NVIDIA H100 80GB HBM3 MIG 3g.40gb, 40000 MB, driver 550.54.15\n"
+    unknown = run(tmp_path, fake, "--device=cuda", "--count=1", CUDA_VISIBLE_DEVICES="MIG-1234")
+    assert "0 GPUs are seen, 1 are needed" in unknown.stderr
 
 
 def test_on_a_cpu_nothing_is_looked_for(tmp_path: Path) -> None:

@@ -1,16 +1,29 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from isolation import HOME, arguments, default_cache, named_paths, of_another_job, passed, scratch_folder, sees_gpus
+from isolation import (
+    HOME,
+    arguments,
+    default_cache,
+    named_paths,
+    of_another_job,
+    passed,
+    scratch_folder,
+    sees_gpus,
+    used_cache,
+)
 
 
-def parts(before: str, tmp_path: Path, named: list[Path] | None = None, gpu: bool = False) -> list[str]:
+def parts(
+    before: str, tmp_path: Path, named: list[Path] | None = None, gpu: bool = False, later: Sequence[Path] = ()
+) -> list[str]:
     (tmp_path / "project").mkdir(exist_ok=True)
-    return shlex.split(arguments(before, tmp_path / "project", tmp_path / "scratch", named or [], gpu))
+    return shlex.split(arguments(before, tmp_path / "project", tmp_path / "scratch", named or [], gpu, later))
 
 
 def mounts(given: list[str]) -> set[str]:
@@ -84,19 +97,15 @@ def test_a_market_a_model_and_variants_are_named() -> None:
     assert named_paths(settings) == [Path("/data/bars.csv"), Path("/models/qwen"), Path("/runs/1.jsonl")]
 
 
-def test_the_cache_of_a_model_from_the_hub_is_mounted_whole_before_there_is_anything_in_it(tmp_path: Path) -> None:
+def test_the_cache_of_a_model_from_the_hub_is_mounted_whole_and_not_made_before_a_job_needs_it(tmp_path: Path) -> None:
     cache = tmp_path / "new" / "hub"
-    settings = {
-        "market": {"csv": {"path": None}},
-        "base_model": {
-            "source": "hub",
-            "folder": None,
-            "hub": {"cache": str(cache)},
-        },
-        "evaluate": {"variants": []},
-    }
+    model = {"source": "hub", "folder": None, "hub": {"cache": str(cache)}}
+    settings = {"market": {"csv": {"path": None}}, "base_model": model, "evaluate": {"variants": []}}
     # Weights are links within the cache, from a commit to the content: a mounted commit alone would lead nowhere.
-    assert f"{cache}:{cache}:ro" in mounts(parts("", tmp_path, named_paths(settings)))
+    given = parts("", tmp_path, named_paths(settings), later=used_cache(model))
+    assert f"{cache}:{cache}:ro" in mounts(given)
+    assert not cache.parent.exists()
+    assert used_cache(model | {"source": "tiny"}) == []
 
 
 def test_without_a_name_the_cache_is_that_of_the_hubs_own_tools(monkeypatch: pytest.MonkeyPatch) -> None:

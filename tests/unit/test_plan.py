@@ -109,6 +109,8 @@ def test_a_training_is_as_long_as_its_iterations(iterations: int, seconds: list[
     took = train_seconds(iterations, rows)
     assert took is not None
     assert iterations * min(seconds) * 0.999 <= took <= iterations * max(seconds) * 1.001
+    assert train_seconds(iterations, [*rows, {"seconds": None}][-50:]) == train_seconds(iterations, rows[-49:])
+    assert train_seconds(iterations, [{"seconds": None}]) is None
     assert train_seconds(iterations, []) is None
 
 

@@ -61,6 +61,8 @@ def test_the_readme_says_what_the_plan_says(tmp_path: Path) -> None:
     hours = plan.seconds["train"] / 3600
     assert f"{sampling:.0f} GB of each GPU while sampling, {update:.0f} GB in an update" in readme
     assert f"{hours:.0f} h, {8 * hours:.0f} GPU-hours; {plan.seconds['infer'] / 3600:.0f} h on one GPU" in readme
+    probe, variants = (plan.seconds[rule] / 60 for rule in ("probe", "variants"))
+    assert f"{probe:.0f} min for the probe, {variants:.0f} min for the variant; " in readme
     own = plan_of(paper(tmp_path, engine="megatron"), Path("nowhere"), H100)
     assert own is not None
     assert f"({own.footprint.peak / 1e9:.0f} GB of each GPU)" in readme
@@ -170,6 +172,29 @@ def test_what_never_ran_takes_the_time_of_its_size_until_it_ran(tmp_path: Path) 
     assert "size" in train.known_from
     (ran,) = estimate({"infer": 2}, {}, settings, {"infer-base": "s\n10\n"}, [], plan)
     assert ran.seconds == 20
+
+
+def test_probe_and_variants_take_as_long_as_their_questions(tmp_path: Path) -> None:
+    """Of as many hours as a server holds at once, or fewer: then the time follows the tokens alone."""
+    settings = paper(tmp_path)
+    settings["samples"]["test"] = settings["probe"]["hours"] = 1
+    settings["infer"]["max_new_tokens"], settings["probe"]["enabled"] = 512, True
+    own = dict.fromkeys(("temperature", "seed", "max_new_tokens", "iteration", "prompt", "mask"))
+    settings["variants"] = [{**own, "name": "a", "seed": 1}, {**own, "name": "b", "max_new_tokens": 256}]
+    found = plan_of(settings, Path("nowhere"), H100).seconds
+    one = found["infer"]
+    # As it is and changed in four ways, at once; a step reads the weights once for all five.
+    assert one < found["probe"] < 1.1 * one
+    assert 1.4 * one < found["variants"] < 1.5 * one  # the second is half as long, and reads less before
+    settings["samples"]["test"] = settings["probe"]["hours"] = 1000
+    found = plan_of(settings, Path("nowhere"), H100).seconds
+    assert found["probe"] == pytest.approx(5 * found["infer"])
+    rows = estimate(
+        dict.fromkeys(("infer", "probe", "variants"), 1), {}, settings, {}, [], plan_of(settings, Path("nowhere"), H100)
+    )
+    assert [row.seconds for row in rows] == [found[row.rule] for row in rows]
+    settings["probe"]["enabled"], settings["variants"] = False, []
+    assert set(plan_of(settings, Path("nowhere"), H100).seconds) == {"train", "infer"}
 
 
 def test_all_ways_to_split_count_as_gpus(tmp_path: Path) -> None:

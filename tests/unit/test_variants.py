@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import infer
 import variants
 from common.errors import InputError
 from common.files import read_jsonl, write_jsonl
@@ -19,28 +20,36 @@ CLOSES = 100 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.01, 300)))
 BARS = Bars(np.datetime64("2025-01-01T00:00:00", "s") + np.arange(300) * np.timedelta64(1, "h"), CLOSES)
 
 
+ASKED = ["--model=model/trained", "--device=cpu", "--max-new-tokens=8", "--temperature=0", "--batch=1", "--timeout-s=9"]
+
+
 @pytest.fixture
-def args(tmp_path: Path) -> argparse.Namespace:
+def args(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
+    """What variants.py is called with, as it reads it itself."""
     write_bars(tmp_path / "bars.csv", BARS)
-    return argparse.Namespace(
-        model=Path("model/trained"), temperature=0.0, seed=0, max_new_tokens=8, top_p=1.0, top_k=None,
-        bars=tmp_path / "bars.csv", samples=tmp_path / "test.jsonl", prompt="report", mask=True, gaps="refuse",
-        variants=[], output=tmp_path / "infer",
-    )  # fmt: skip
+    flags = [*ASKED, f"--bars={tmp_path}/bars.csv", f"--samples={tmp_path}/test.jsonl"]
+    flags += ["--prompt=report", "--mask", "--variants=[]"]
+    flags += [f"--journal={tmp_path}/journal", f"--output={tmp_path}/infer"]
+    monkeypatch.setattr("sys.argv", ["variants.py", *flags])
+    return variants.arguments()
 
 
 def samples(style: str, mask: bool) -> list[dict[str, Any]]:
     return make_samples(BARS, style, mask, 50, 0)[0]["test"]
 
 
-def test_a_variant_is_asked_as_the_trained_model_but_for_its_own(args: argparse.Namespace) -> None:
+def test_a_variant_is_asked_as_the_trained_model_but_for_its_own(
+    args: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (own,) = variants.listed('[{"name": "hot", "temperature": 1, "seed": 3, "model": "model/iteration-4"}]')
     found = variants.settings(own, args)
     assert (found.temperature, found.seed, found.model) == (1.0, 3, Path("model/iteration-4"))
     assert (found.max_new_tokens, found.samples, found.variant) == (8, args.samples, "hot")
     assert found.output_decisions == args.output / "hot/decisions.jsonl"
-    # infer records what it is called with: nothing else is handed on.
-    assert not {"variants", "output", "name", "prompt", "mask", "gaps", "bars"} & set(vars(found))
+    # infer records what it is called with: all that it knows, and nothing else.
+    command = ["infer.py", *ASKED, "--samples=s", "--variant=trained", "--journal=j"]
+    monkeypatch.setattr("sys.argv", [*command, *(f"--output-{kind}=f" for kind in variants.OUTPUTS)])
+    assert set(vars(found)) == set(vars(infer.arguments()))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -59,6 +60,27 @@ def test_a_configuration_file_that_is_no_yaml_is_named(workflow: Workflow) -> No
     assert done.returncode != 0
     assert "not valid JSON or YAML" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_cache_that_cannot_be_made_stops_the_run_with_one_line(workflow: Workflow) -> None:
+    """Before any container starts, so that a stand-in which only says its version is enough."""
+    apptainer = workflow.folder / "bin" / "apptainer"
+    apptainer.parent.mkdir()
+    apptainer.write_text("#!/bin/sh\necho apptainer version 1.3.6\n")
+    apptainer.chmod(0o755)
+    (workflow.folder / "file").touch()
+    hub = {"name": "A/B", "commit": "0" * 40, "cache": str(workflow.folder / "file" / "hub")}
+    settings = {"run": "bad", "base_model": {"source": "hub", "name": "A", "hub": hub}}
+    path = {"PATH": f"{apptainer.parent}:/usr/local/bin:/usr/bin:/bin"}
+    command = ["--configfile", workflow.configuration("bad", settings), "--software-deployment-method", "apptainer"]
+    contained = dataclasses.replace(workflow, environment=path)
+    contained.run(*command, "--dry-run")  # makes nothing
+    done = contained.snakemake(*command)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    (line,) = [line for line in said.splitlines() if "base_model.hub.cache" in line]
+    assert line.startswith(f"base_model.hub.cache: {hub['cache']}: Not a directory. Name a folder that you may write")
+    assert "Traceback" not in said
 
 
 def test_a_bad_market_file_stops_the_run_with_the_line_of_the_file(workflow: Workflow) -> None:

@@ -32,6 +32,14 @@ def test_the_base_model_comes_from_the_hub_and_later_runs_need_no_network(workfl
     settings = {"run": "another", "base_model": section}
     offline.run("--configfile", workflow.configuration("another", settings), "--", "results/another/model/base")
 
+    # The commands name the hub's own cache, so the archive must know it to leave it out.
+    own = section | {"hub": {"name": NAME, "commit": COMMIT}}
+    configuration = workflow.configuration("own", {"run": "own", "base_model": own})
+    unnamed = dataclasses.replace(workflow, environment={"HF_HUB_CACHE": str(tmp_path / "own")})
+    said = unnamed.run("--configfile", configuration, "--dry-run", "--printshellcmds", "archive")
+    assert f"--hub-cache={tmp_path / 'own'}" in said
+    assert f'"cache": "{tmp_path / "own"}"' in said
+
     section["hub"] = section["hub"] | {"cache": str(tmp_path / "empty")}
     configuration = workflow.configuration("third", {"run": "third", "base_model": section})
     done = offline.snakemake("--configfile", configuration, "--", "results/third/model/base")

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from archiving.replaying.difference import OTHER, Difference, difference, told
-from archiving.replaying.machine import processor
 from archiving.replaying.workplace import Workplace
 from archiving.verification.container import content
+from common.processor import processor
 
 KEPT = "data/results/"
 

@@ -17,7 +17,6 @@ BASIS_POINT = 1e-4
 # finished: cut by the token limit, then closed and answered in a second pass.
 DECIDED = ("ok", "finished")
 SIDE = {"BUY": 1, "SELL": -1, "HOLD": 0}
-DECIDED = ("ok", "finished")
 ANSWER = re.compile(r"<answer>\s*(buy|sell)\s*</answer>\s*\Z", re.IGNORECASE)
 
 
