@@ -80,10 +80,12 @@ def check_equity(curves: Curves, metrics: dict[str, Any], args: argparse.Namespa
 
 
 def check_training(rows: list[dict[str, Any]], path: Path) -> None:
-    """Refuse a training log that lacks a curve to draw."""
+    """Refuse a training log that lacks a curve to draw; a row that says that it is incomplete leaves a gap."""
     for number, row in enumerate(rows, start=1):
         for name in ("iteration", *(name for name, _, _ in PANELS)):
             value = row.get(name)
+            if name != "iteration" and value is None and row.get("incomplete") is True:
+                continue
             if not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise InputError(f'{path}, line {number}: no number under "{name}". Run train again.')
         if not isinstance(row.get("spike"), bool):

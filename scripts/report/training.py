@@ -86,12 +86,15 @@ def draw_validation(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def smoothed(values: Floats, window: int) -> Floats:
-    """Centred moving average, shorter at both ends; shape of `values`."""
-    total = np.concatenate([[0.0], np.cumsum(values)])
+    """Centred moving average, shorter at both ends, of what is there; shape of `values`, NaN at its gaps."""
+    there = ~np.isnan(values)
+    total = np.concatenate([[0.0], np.cumsum(np.where(there, values, 0.0))])
+    count = np.concatenate([[0], np.cumsum(there)])
     index = np.arange(values.size)
     low = np.maximum(index - window // 2, 0)
     high = np.minimum(index + (window + 1) // 2, values.size)
-    return (total[high] - total[low]) / (high - low)
+    sums = total[high] - total[low]
+    return np.divide(sums, count[high] - count[low], out=np.full(values.size, np.nan), where=there)
 
 
 def smoothing_window(iterations: int) -> int:

@@ -160,6 +160,12 @@ def test_the_moving_average_is_centred_and_shorter_at_the_ends() -> None:
     np.testing.assert_allclose(smoothed(np.array([4.0, 6.0]), 1), [4, 6])
 
 
+def test_an_iteration_without_metrics_is_a_gap_and_spoils_no_other() -> None:
+    nan = np.nan
+    np.testing.assert_allclose(smoothed(np.array([1.0, nan, 3.0, 5.0]), 3), [1, nan, 4, 4])
+    np.testing.assert_allclose(smoothed(np.array([nan, nan, 3.0]), 1), [nan, nan, 3])
+
+
 def test_windows_fit_the_shortest_runs() -> None:
     assert [rolling_window(hours) for hours in (1, 60, 1706)] == [1, 10, 48]
     assert [smoothing_window(iterations) for iterations in (1, 20, 500)] == [1, 1, 25]
@@ -226,6 +232,13 @@ def test_decisions_of_another_run_are_refused(run: Run) -> None:
 def test_a_training_log_without_a_curve_is_refused(run: Run, change: dict, words: str) -> None:
     edit_lines(run.folder / "train/metrics.jsonl", lambda rows: [rows[0], {**rows[1], **change}])
     assert words in refused(run)
+
+
+def test_a_row_that_says_that_it_is_incomplete_may_lack_curves(run: Run) -> None:
+    rows = read_jsonl(run.folder / "train/metrics.jsonl")[:2]
+    plot.check_training([rows[0], rows[1] | {"kl": None, "reward": None, "incomplete": True}], Path("x"))
+    with pytest.raises(InputError, match=r'line 1: no number under "reward"'):
+        plot.check_training([rows[0] | {"reward": "none", "incomplete": True}], Path("x"))
 
 
 @pytest.mark.parametrize("file", ["metrics", "evidence"])

@@ -58,9 +58,16 @@ def say(actor, place, kind, number, values):
     print(f"({actor} pid=7) [2025-12-12 10:00:00] {place} - {kind} {number}: {values}", flush=True)
 
 
-def validate(number):
+def hang():
+    print("hanging", flush=True)
+    time.sleep(600)
+
+
+def validate(number, trained=True):
     if args.eval_interval:
         ask(args.eval_prompt_data[1], 0, len(Path(args.eval_prompt_data[1]).read_text().splitlines()))
+        if trained and str(number) == os.environ.get("STAND_IN_HANGS_IN_EVAL"):
+            hang()
         say("RolloutManager", "rollout.py:577", "eval", number, {"eval/validation": 0.5})
 
 
@@ -70,12 +77,11 @@ size, steps = args.rollout_batch_size * args.n_samples_per_prompt, args.num_step
 print(f"> starting at {start}")
 for number in range(start, args.num_rollout):
     if number == 0:
-        validate(number)
+        validate(number, trained=False)
     if str(number) == os.environ.get("STAND_IN_FAILS_AT"):
         raise RuntimeError("CUDA out of memory (stand-in)")
     if str(number) == os.environ.get("STAND_IN_HANGS_AT"):
-        print("hanging", flush=True)
-        time.sleep(600)
+        hang()
     ask(args.prompt_data, number * size, size)
     say("RolloutManager", "rollout.py:611", "perf", number, {"perf/rollout_time": 2.0, "rollout/x": 3.0})
     say("TrainActor", "data.py:146", "rollout", number, {"rollout/raw_reward": 0.1, "rollout/y": float("nan")})
@@ -83,7 +89,10 @@ for number in range(start, args.num_rollout):
         loss = 9.0 if str(number) in os.environ.get("STAND_IN_SPIKES", "").split() else 0.01
         values = {"loss": loss, "kl_loss": 0.5, "entropy_loss": 0.7, "pg_clipfrac": 0.25, "grad_norm": 1.5}
         say("TrainActor", "model.py:674", "step", step, {f"train/{name}": value for name, value in values.items()})
-    times = {"perf/actor_train_time": 5.0, "perf/ref_log_probs_time": 1.0, "perf/step_time": 10.0}
+    times = {"perf/actor_train_time": 5.0, "perf/ref_log_probs_time": 1.0, "perf/train_time": 6.0}
+    # The trainer waits for the rollout, and before it for what follows on an iteration: here 30 s of validation.
+    validated = args.eval_interval and number % args.eval_interval == 0
+    times["perf/step_time"] = 8.0 + (30.0 if validated else 0.0)
     say("TrainActor", "train_metric_utils.py:44", "perf", number, times)
     if (number + 1) % args.save_interval == 0:
         shutil.copytree(args.ref_load / "release", args.save / f"iter_{number:07d}")
