@@ -21,7 +21,7 @@ from common.errors import InputError
 from common.files import written_whole
 from common.journal import Journal
 from common.progress import Progress
-from grpo.metrics import describe, finite
+from grpo.metrics import describe, finite, merged_metrics
 from slime_engine import checkpoints, checks, cluster, hooks
 from slime_engine.arguments import Job, Lengths, Paths, command_line
 from slime_engine.collect import Collector, Parts, Sizes
@@ -162,9 +162,8 @@ class Run:
     ) -> None:
         self.settings, self.folder, self.journal, self.collector = settings, folder, journal, collector
         self.progress = Progress(settings.iterations, "iteration", done=done)
-        earlier = [row for row in journal.rows if row["iteration"] <= done]
-        accepted = [row["loss"] for row in earlier if not row["spike"] and row["loss"] is not None]
-        self.watch = Watch(_limits(settings), accepted[-1] if accepted else None)
+        losses = [row["loss"] for row in merged_metrics(journal.rows, done) if row["loss"] is not None]
+        self.watch = Watch(_limits(settings), losses[-1] if losses else None)
         self.validations: dict[int, dict[str, float]] = {}  # by iteration
         self.last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         self.whole = done

@@ -238,7 +238,7 @@ def test_spikes_in_a_row_stop_it(training: Training) -> None:
     assert stopped.returncode == 1
     assert "iteration 2: spiky loss 9.0000, last accepted 0.0100; logged only" in stopped.stdout
     (line,) = [text for text in stopped.stderr.splitlines() if "error" in text]
-    assert "train: error: iteration 3: spiky loss 9.0000, last accepted 0.0100, 2 in a row; the last good" in line
+    assert "train: error: iteration 3: spiky loss 18.0000, last accepted 9.0000, 2 in a row; the last good" in line
     assert not (training.out / "checkpoint.json").exists()
 
 

@@ -79,6 +79,7 @@ def test_the_line_of_the_paper_run(monkeypatch: pytest.MonkeyPatch) -> None:
         "--rotary-base": "5000000", "--num-query-groups": "8", "--kv-channels": "128", "--vocab-size": "151936",
         "--norm-epsilon": "1e-06", "--actor-num-nodes": "1", "--actor-num-gpus-per-node": "8",
         "--num-gpus-per-node": "8", "--custom-rm-path": "slime_engine.hooks.reward",
+        "--custom-reward-post-process-path": "slime_engine.hooks.advantages",
     }  # fmt: skip
     assert {name: line[name] for name in expected} == {name: [value] for name, value in expected.items()}
     assert line["--eval-prompt-data"] == ["validation", "/v.jsonl"] if "--eval-interval" in line else True
@@ -92,7 +93,6 @@ def test_the_line_of_the_paper_run(monkeypatch: pytest.MonkeyPatch) -> None:
     ("flag", "there", "gone"),
     [
         ("--kl-beta=0", [], ["--use-kl-loss", "--kl-loss-coef", "--kl-loss-type"]),
-        ("--no-normalise-by-std", ["--disable-grpo-std-normalization"], []),
         ("--tensor=2", ["--sequence-parallel"], []),
         ("--no-slime-offload", ["--no-offload-train", "--no-offload-rollout"], []),
         ("--no-recompute", [], ["--recompute-granularity", "--recompute-method", "--recompute-num-layers"]),

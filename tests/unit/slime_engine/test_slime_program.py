@@ -85,6 +85,17 @@ def test_a_row_that_waits_for_a_lost_line_is_written_when_slime_is_ended(tmp_pat
     merged_metrics(written(tmp_path), 2)
 
 
+def test_a_resumed_run_compares_with_the_last_finite_loss(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    for number, loss in enumerate(("0.25", "9.0", "nan")):
+        say(run, *lines(number, (loss, loss)))
+    rows = written(tmp_path)
+    assert [row["spike"] for row in rows] == [False, True, True]
+    journal = Journal(tmp_path / "metrics.jsonl")
+    assert Run(run.settings, tmp_path, journal, run.collector, 3).watch.last == 9.0
+    assert Run(run.settings, tmp_path, journal, run.collector, 1).watch.last == 0.25  # what comes after is done again
+
+
 def test_iterations_that_the_journal_lost_get_a_row_that_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
