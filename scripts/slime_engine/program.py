@@ -25,7 +25,7 @@ from grpo.metrics import describe, finite, merged_metrics
 from slime_engine import checkpoints, checks, cluster, hooks
 from slime_engine.arguments import Job, Lengths, Paths, command_line
 from slime_engine.collect import Collector, Parts, Sizes
-from slime_engine.keeper import adopt_orphans, end_descendants
+from slime_engine.keeper import descendants_ended
 from slime_engine.layout import Layout
 from slime_engine.logs import parse_line, said
 from slime_engine.model import check_parallel, check_vocabulary, check_weights, model_arguments
@@ -117,12 +117,10 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     run = Run(settings, folder, journal, Collector(_sizes(settings), judged), done)
     command = [sys.executable, "-u", str(programs.train), *command_line(job)]
     with SignalsRaise():
-        adopt_orphans()
         try:
-            with cluster.ray(programs, nodes, variables, ports, folder / "ray.log") as ray:
+            with descendants_ended(), cluster.ray(programs, nodes, variables, ports, folder / "ray.log") as ray:
                 run.follow(command, variables, ray)
         finally:
-            end_descendants(os.getpid())
             run.leave()
             journal.sync()
     if settings.iterations not in checkpoints.whole_iterations(save):
