@@ -17,6 +17,9 @@ from typing import Any
 import jsonschema
 import yaml
 
+sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+from slime_engine.layout import Layout
+
 Schema = Mapping[str, Any]
 Settings = dict[str, Any]
 
@@ -299,11 +302,8 @@ def _slime_contradictions(settings: Settings) -> list[str]:
         problems.append(_problem("train.iterations", iterations, wanted))
     if save_every < 2:
         problems.append(_problem("train.save_every", save_every, "at least 2, because train.engine is slime"))
-    gpus = train["tensor"] * train["data"] * slime["pipeline"] * slime["context"]
-    if gpus % slime["nodes"]:
-        product = f"a divisor of the GPUs, tensor x data x slime.pipeline x slime.context ({gpus})"
-        problems.append(_problem("train.slime.nodes", slime["nodes"], product))
-    return problems
+    layout = Layout(slime["nodes"], train["tensor"], slime["pipeline"], slime["context"], train["data"])
+    return problems + [_problem(*problem) for problem in layout.problems(slime["engine_gpus"])]
 
 
 def allowed(schema: Schema) -> str:

@@ -107,7 +107,7 @@ ARGUMENTS: tuple[Argument, ...] = (
     _setting("--n-samples-per-prompt", "group_size"),
     _setting("--num-steps-per-rollout", "updates_per_iteration"),
     Argument("--global-batch-size", _steps, ("prompts_per_iteration", "group_size", "updates_per_iteration")),
-    Argument("--disable-grpo-std-normalization", lambda job: not job.settings.normalise_by_std, ("normalise_by_std",)),
+    _always("--custom-reward-post-process-path", hooks.ADVANTAGES),
     _always("--calculate-per-token-loss"),  # the mean over the tokens of a step, as the own engine's
     _setting("--eps-clip", "clip_low"),
     _setting("--eps-clip-high", "clip_high"),
@@ -196,6 +196,7 @@ DONE_HERE: Mapping[str, str] = {
     "threads": "says nothing on GPUs",
     "warm_up_iterations": "hooks.set_learning_rate",
     "decay_iterations": "hooks.set_learning_rate",
+    "normalise_by_std": "hooks.advantages",
     "balance_directions": "data_source",
     "reward_scale": "hooks.reward",
     "reward_valid": "hooks.reward",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import ipaddress
 import os
 import selectors
 import shutil
@@ -128,8 +129,32 @@ def nodes_of_job(count: int, gpus: int, environment: Mapping[str, str]) -> Nodes
 
 
 def address_of(nodes: Nodes) -> str:
-    """The IP address under which the others reach this machine; nobody else does if there are no others."""
-    return socket.gethostbyname(socket.gethostname()) if nodes.others else "127.0.0.1"
+    """The IP address under which the others reach this machine; nobody else does if there are no others.
+
+    It is the one on the way to another machine: this machine's own name may stand for a loopback address.
+
+    Raises
+    ------
+    InputError
+        If there is no way, or it does not leave this machine.
+    """
+    if not nodes.others:
+        return "127.0.0.1"
+    other = nodes.others[0]
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+            way.connect((other, 9))  # sends nothing
+            address = way.getsockname()[0]
+    except OSError as error:
+        raise InputError(
+            f"train.slime.nodes: no way to the machine {other} ({error.strerror}). Have its name resolved on all nodes."
+        ) from None
+    if ipaddress.ip_address(address).is_loopback:
+        raise InputError(
+            f"train.slime.nodes: the name {other} stands for this machine itself ({address}). "
+            "Have names of other nodes resolved to their addresses in the network."
+        )
+    return address
 
 
 def free_ports(count: int) -> list[int]:

@@ -54,6 +54,8 @@ class Collector:
     ----------
     answers
         Of the last row's iteration, those that are to be shown, as lines.
+    done
+        Iterations whose rows were given.
     """
 
     def __init__(self, sizes: Sizes, journal: Path) -> None:
@@ -68,6 +70,8 @@ class Collector:
         if record.kind == "eval":
             return  # the hook's journal says more
         number, step = divmod(record.number, self.sizes.updates) if record.kind == "step" else (record.number, 0)
+        if number + 1 in self.done:
+            return  # too late
         parts = self.parts.setdefault(number + 1, Parts())
         if record.kind == "step":
             parts.steps[step] = record.values
@@ -94,23 +98,29 @@ class Collector:
     def whole(self, iteration: int) -> bool:
         """Whether all lines of an iteration have come."""
         parts = self.parts[iteration]
-        return len(parts.steps) == self.sizes.updates and {"perf/rollout_time", _TRAIN} <= parts.perf.keys()
+        return len(parts.steps) == self.sizes.updates and parts.perf.keys() >= _WHOLE
+
+    def began(self, iteration: int) -> bool:
+        """Whether anything was said of an iteration."""
+        return iteration in self.parts or iteration in self.done
 
     def give(self, iteration: int) -> Iterator[dict[str, Any]]:
-        """The row of an iteration, if it was not given before."""
-        parts = self.parts.pop(iteration)
-        if iteration not in self.done:
-            self.done.add(iteration)
-            yield self.row(iteration, parts)
+        """The row of an iteration, of which nothing more is taken."""
+        self.done.add(iteration)
+        yield self.row(iteration, self.parts.pop(iteration))
 
     def row(self, iteration: int, parts: Parts) -> dict[str, Any]:
-        """The metrics of an iteration, under the names that the other engine uses; None for what is not known."""
+        """The metrics of an iteration, under the names that the other engine uses; None for what is not known.
+
+        Its seconds are those of the rollout and of the training behind it. slime's step_time counts what the trainer
+        waited before them, too: for the checkpoint and the validation of the iteration before.
+        """
         sizes, perf = self.sizes, parts.perf
         judged = self.judgements.of_iteration(iteration)
         self.answers = shown(judged)
         mean = {name: mean_of(parts.steps, f"train/{name}") for name in _STEP}
-        both = [perf[name] for name in ("perf/rollout_time", _TRAIN) if name in perf]
-        seconds = perf.get("perf/step_time") or (sum(both) if len(both) == 2 else None)
+        both = [perf[name] for name in ("perf/rollout_time", "perf/train_time") if name in perf]
+        seconds = sum(both) if len(both) == 2 else None
         tokens = sum(row["tokens"] for row in judged)
         return {
             "iteration": iteration,
@@ -131,14 +141,17 @@ class Collector:
             "seconds": seconds,
             "rollout_seconds": perf.get("perf/rollout_time"),
             "reference_seconds": perf.get("perf/ref_log_probs_time"),
-            "update_seconds": perf.get(_TRAIN),
+            "update_seconds": perf.get(_UPDATE),
+            "step_seconds": perf.get("perf/step_time"),
             # How far the trainer's probabilities are from those that SGLang sampled with.
             "rollout_logprob_difference": mean["train_rollout_logprob_abs_diff"],
             "answers_judged": len(judged),
+            "incomplete": len(judged) < sizes.answers or len(parts.steps) < sizes.updates or not perf.keys() >= _WHOLE,
         }
 
 
-_TRAIN = "perf/actor_train_time"
+_UPDATE = "perf/actor_train_time"
+_WHOLE = frozenset({"perf/rollout_time", "perf/train_time", _UPDATE})
 _STEP = ("loss", "kl_loss", "entropy_loss", "pg_clipfrac", "grad_norm", "train_rollout_logprob_abs_diff")
 
 

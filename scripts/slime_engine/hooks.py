@@ -1,4 +1,4 @@
-"""What slime calls: the reward of an answer, and the learning rate of an iteration.
+"""What slime calls: the reward of an answer, the advantages of a batch, and the learning rate of an iteration.
 
 slime imports this module in its own processes and gives its functions its own arguments, to which
 ``--custom-config-path`` adds the ones read here (`hook_settings`).
@@ -14,6 +14,7 @@ from typing import Any
 from trading.reward import Scales, judge
 
 REWARD = "slime_engine.hooks.reward"
+ADVANTAGES = "slime_engine.hooks.advantages"
 LEARNING_RATE = "slime_engine.hooks.set_learning_rate"
 TRAIN = "train"
 SHOWN_GROUPS, SHOWN_ANSWERS = 2, 3  # of an iteration whose answers are shown
@@ -78,6 +79,26 @@ def append(path: Path, row: dict[str, Any]) -> None:
         os.close(handle)
 
 
+def advantages(args: Any, samples: list[Any]) -> tuple[list[float], list[float]]:
+    """This project's advantages: slime calls it with all answers of an iteration, group by group.
+
+    slime's own are near 1 where all rewards of a group are equal: in float32 their mean may be a rounding error off,
+    which it divides by 1e-6.
+
+    Returns
+    -------
+    tuple
+        The rewards, and what `grpo.advantages.group_advantages` makes of them.
+    """
+    import torch
+
+    from grpo.advantages import group_advantages
+
+    rewards = [sample.reward for sample in samples]
+    made = group_advantages(torch.tensor(rewards, dtype=torch.float), args.hook_group_size, args.hook_normalise_by_std)
+    return rewards, made.tolist()
+
+
 def set_learning_rate(args: Any, rollout_id: int, _step: int, _model: Any, optimizer: Any, _scheduler: Any) -> None:
     """This project's schedule: slime calls it before each optimiser step; Megatron's own schedule is constant.
 
@@ -111,6 +132,7 @@ def hook_settings(settings: Any, journal: Path, stop_texts: list[str]) -> dict[s
         "hook_reward_valid": settings.reward_valid,
         "hook_reward_invalid": settings.reward_invalid,
         "hook_group_size": settings.group_size,
+        "hook_normalise_by_std": settings.normalise_by_std,
         "hook_answers_per_iteration": settings.prompts_per_iteration * settings.group_size,
         "hook_show_every": settings.show_rollouts_every,
         "hook_learning_rate": settings.learning_rate,

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -38,8 +38,8 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def descendants(process: int) -> list[int]:
-    """Ids of all living processes that descend from one, the nearest first; zombies do not count."""
+def descendants(process: int, spared: Container[int] = ()) -> list[int]:
+    """Ids of all living processes that descend from one, the nearest first; zombies and the spared do not count."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -51,23 +51,37 @@ def descendants(process: int) -> list[int]:
                 children.setdefault(int(parent), []).append(int(entry.name))
     found, level = [], [process]
     while level:
-        level = [child for one in level for child in children.get(one, [])]
+        level = [child for one in level for child in children.get(one, []) if child not in spared]
         found += level
     return found
 
 
-def end_descendants(process: int, grace_s: float = GRACE_S) -> None:
+@contextlib.contextmanager
+def descendants_ended() -> Iterator[None]:
+    """End what the block leaves of its processes, with those that lost their parent.
+
+    Children that this process had before, like the meter of the GPUs' power, go on.
+    """
+    before = frozenset(descendants(os.getpid()))
+    adopt_orphans()
+    try:
+        yield
+    finally:
+        end_descendants(os.getpid(), spared=before)
+
+
+def end_descendants(process: int, grace_s: float = GRACE_S, spared: Container[int] = ()) -> None:
     """SIGTERM to all descendants of a process, SIGKILL to those that are still there after `grace_s` seconds."""
-    _send(descendants(process), signal.SIGTERM)
+    _send(descendants(process, spared), signal.SIGTERM)
     deadline = time.monotonic() + grace_s
-    while (left := descendants(process)) and time.monotonic() < deadline:
+    while (left := descendants(process, spared)) and time.monotonic() < deadline:
         _reap()
         time.sleep(0.05)
     while left:  # what starts while others are killed is found in the next round
         _send(left, signal.SIGKILL)
         time.sleep(0.05)
         _reap()
-        left = descendants(process)
+        left = descendants(process, spared)
 
 
 def keep(command: Sequence[str], parent: int, grace_s: float = GRACE_S) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from common.errors import InputError
@@ -67,6 +68,22 @@ class Layout:
         """GPUs of each machine."""
         return self.gpus // self.nodes
 
+    def problems(self, engine_gpus: int) -> Iterator[tuple[str, int, str]]:
+        """Numbers that do not divide: the setting, its value, what is allowed."""
+        if self.gpus % self.nodes:
+            yield (
+                "train.slime.nodes",
+                self.nodes,
+                f"a divisor of the GPUs, tensor x data x slime.pipeline x slime.context ({self.gpus})",
+            )
+        elif self.gpus % engine_gpus or (self.gpus_per_node % engine_gpus and engine_gpus % self.gpus_per_node):
+            yield (
+                "train.slime.engine_gpus",
+                engine_gpus,
+                f"a divisor of the GPUs of a node ({self.gpus_per_node}), "
+                f"or a multiple of them that divides all ({self.gpus})",
+            )
+
     def check(self, engine_gpus: int) -> None:
         """Refuse numbers that do not divide.
 
@@ -75,13 +92,5 @@ class Layout:
         InputError
             Names the setting.
         """
-        if self.gpus % self.nodes:
-            raise InputError(
-                f"train.slime.nodes ({self.nodes}) does not divide the {self.gpus} GPUs "
-                "(tensor x data x slime.pipeline x slime.context)."
-            )
-        if self.gpus % engine_gpus or (self.gpus_per_node % engine_gpus and engine_gpus % self.gpus_per_node):
-            raise InputError(
-                f"train.slime.engine_gpus ({engine_gpus}) must divide the {self.gpus_per_node} GPUs of a node, "
-                "or be a multiple of them that divides all."
-            )
+        for setting, value, what in self.problems(engine_gpus):
+            raise InputError(f"{setting}: given {value}; allowed: {what}.")

@@ -21,11 +21,11 @@ from common.errors import InputError
 from common.files import written_whole
 from common.journal import Journal
 from common.progress import Progress
-from grpo.metrics import describe, finite
+from grpo.metrics import describe, finite, merged_metrics
 from slime_engine import checkpoints, checks, cluster, hooks
 from slime_engine.arguments import Job, Lengths, Paths, command_line
-from slime_engine.collect import Collector, Sizes
-from slime_engine.keeper import adopt_orphans, end_descendants
+from slime_engine.collect import Collector, Parts, Sizes
+from slime_engine.keeper import descendants_ended
 from slime_engine.layout import Layout
 from slime_engine.logs import parse_line, said
 from slime_engine.model import check_parallel, check_vocabulary, check_weights, model_arguments
@@ -89,6 +89,8 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     save = folder / SAVE
     done = checkpoints.prepare(save, settings.iterations)
     journal = Journal(folder / "metrics.jsonl")
+    judged = folder / "judgements.jsonl"
+    fill(journal, Collector(_sizes(settings), judged), done)
     if done == settings.iterations:
         return journal.rows
     programs = cluster.find_programs()
@@ -96,7 +98,6 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     print(f"slime {checks.slime_commit(programs.train.parent / 'slime') or 'of unknown commit'}", flush=True)
     lengths, stops = _lengths(settings, inputs)
     release(inputs.imported, folder / "reference")
-    judged = folder / "judgements.jsonl"
     judged.unlink(missing_ok=True)
     paths = Paths(
         inputs.base, folder / "reference", save, inputs.train, inputs.validation, folder / "hook_settings.yaml"
@@ -116,16 +117,33 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     run = Run(settings, folder, journal, Collector(_sizes(settings), judged), done)
     command = [sys.executable, "-u", str(programs.train), *command_line(job)]
     with SignalsRaise():
-        adopt_orphans()
         try:
-            with cluster.ray(programs, nodes, variables, ports, folder / "ray.log") as ray:
+            with descendants_ended(), cluster.ray(programs, nodes, variables, ports, folder / "ray.log") as ray:
                 run.follow(command, variables, ray)
         finally:
-            end_descendants(os.getpid())
+            run.leave()
             journal.sync()
     if settings.iterations not in checkpoints.whole_iterations(save):
         raise InputError(f"slime: ended without the checkpoint of iteration {settings.iterations}; {run.hint()}")
+    fill(journal, run.collector, settings.iterations)
     return journal.rows
+
+
+def fill(journal: Journal, collector: Collector, done: int) -> None:
+    """Add rows for iterations that a checkpoint holds but the journal does not know, because slime was killed.
+
+    They hold what the hook wrote down, if anything, null for the rest, and are marked as incomplete.
+    """
+    known = {row["iteration"] for row in journal.rows}
+    lost = [iteration for iteration in range(1, done + 1) if iteration not in known]
+    for iteration in lost:
+        row = collector.row(iteration, Parts()) | {"spike": False, "slowest_over_median": 1.0}
+        journal.append([{name: finite(value) for name, value in row.items()}])
+    if lost:
+        print(
+            f"metrics of {len(lost)} iterations were lost, the first is {lost[0]}: their rows are incomplete",
+            flush=True,
+        )
 
 
 class Run:
@@ -142,11 +160,9 @@ class Run:
     ) -> None:
         self.settings, self.folder, self.journal, self.collector = settings, folder, journal, collector
         self.progress = Progress(settings.iterations, "iteration", done=done)
-        earlier = [row for row in journal.rows if row["iteration"] <= done]
-        accepted = [row["loss"] for row in earlier if not row["spike"] and row["loss"] is not None]
-        self.watch = Watch(_limits(settings), accepted[-1] if accepted else None)
-        self.waiting: dict[str, Any] | None = None  # a row that lacks its validation
-        self.before_training = done == 0
+        losses = [row["loss"] for row in merged_metrics(journal.rows, done) if row["loss"] is not None]
+        self.watch = Watch(_limits(settings), losses[-1] if losses else None)
+        self.validations: dict[int, dict[str, float]] = {}  # by iteration
         self.last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         self.whole = done
         self.heard = time.monotonic()
@@ -175,7 +191,6 @@ class Run:
             code = slime.wait()
         if not code:
             self.finish()
-        self.flush()
         if code:
             raise InputError(f"slime: ended with exit code {code} ({self.error()}); {self.hint()}")
 
@@ -194,56 +209,56 @@ class Run:
             self.take(row)
 
     def take(self, row: dict[str, Any]) -> None:
-        """One iteration is done: judge its loss and its time."""
-        self.flush()
+        """One iteration is done: judge its loss and its time, write its row."""
         iteration, loss = row["iteration"], row["loss"]
-        row["spike"], ratio = self.watch.see(loss, row["seconds"])
-        # The time over the median of the iterations before; slime says nothing of single ranks.
-        row["slowest_over_median"] = ratio
-        for message in self.watch.messages(iteration, loss, ratio):
+        row = self.record(row)
+        for message in self.watch.messages(iteration, loss, row["slowest_over_median"]):
             print(message, flush=True)
         if self.collector.answers:
             print("\n".join([f"answers of iteration {iteration}:", *self.collector.answers]), flush=True)
-        every = self.settings.validate_every
-        self.waiting = row
-        if not (every and iteration % every == 0 and self.validates()):
-            self.flush()
+        self.progress.update(iteration, "slime's metrics are incomplete" if row["incomplete"] else describe(row))
         self.watch.check(iteration, loss, str(self.folder / SAVE))
         self.prune()
 
-    def validates(self) -> bool:
-        """Whether there are validation samples."""
-        return bool(self.settings.validation.stat().st_size)
+    def record(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Write a row, at once: slime saves before it validates, and may be ended in between."""
+        row["spike"], ratio = self.watch.see(row["loss"], row["seconds"])
+        # The time over the median of the iterations before; slime says nothing of single ranks.
+        row["slowest_over_median"] = ratio
+        if row["iteration"] in self.validations:
+            row["validation"] = self.validations[row["iteration"]]
+        # JSON has no NaN: what is not finite (a spike) is null.
+        row = {name: finite(value) for name, value in row.items()}
+        self.journal.append([row])
+        return row
 
     def validated(self, iteration: int) -> None:
         """slime has asked the validation prompts; before the first iteration it does so, too."""
         means = self.collector.judgements.of_validation()
-        if self.before_training and self.waiting is None and iteration == 1 and means:
-            print(f"before training: validation reward {means['reward']:+.3f}", flush=True)
-        elif self.waiting and means:
-            self.waiting["validation"] = means
-        self.before_training = False
-        self.flush()
-
-    def flush(self) -> None:
-        """Write the row that waited."""
-        row, self.waiting = self.waiting, None
-        if row is None:
+        if not means:
             return
-        # JSON has no NaN: what is not finite (a spike) is null.
-        row = {name: finite(value) for name, value in row.items()}
-        self.journal.append([row])
-        lost = row["reward"] is None or row["tokens_per_second"] is None
-        self.progress.update(row["iteration"], "slime's metrics are incomplete" if lost else describe(row))
+        if iteration == 1 and not self.collector.began(1):
+            print(f"before training: validation reward {means['reward']:+.3f}", flush=True)
+            return
+        print(f"after iteration {iteration}: validation reward {means['reward']:+.3f}", flush=True)
+        self.validations[iteration] = means
+        if iteration in self.collector.done:  # its row again, of which the later one counts
+            row = next(row for row in reversed(self.journal.rows) if row["iteration"] == iteration)
+            self.journal.append([row | {"validation": means}])
 
     def finish(self) -> None:
-        """slime's output has ended: nothing more is coming for rows that wait."""
+        """slime has ended well: what it said last may have been lost on the way."""
         for row in self.collector.rest():
             self.take(row)
-        if self.waiting and (means := self.collector.judgements.of_validation()):
-            self.waiting["validation"] = means
-        self.flush()
+        last, every = self.settings.iterations, self.settings.validate_every
+        if every and last % every == 0 and last not in self.validations:
+            self.validated(last)
         self.prune()
+
+    def leave(self) -> None:
+        """Write what is known of iterations whose rows still waited for a line, however slime ended."""
+        for row in self.collector.rest():
+            self.record(row)
 
     def prune(self) -> None:
         """Delete old checkpoints when there is a new one."""

@@ -46,11 +46,14 @@ class Watch:
     Attributes
     ----------
     last
-        Loss of the last iteration that was no spike, of a resumed run.
+        Last finite loss of a resumed run.
+    compared
+        What the loss just seen was compared with.
     """
 
     limits: Limits
     last: float | None = None
+    compared: float | None = None
     spikes: int = 0
     slow: int = 0
     seconds: deque[float] = field(default_factory=deque)
@@ -62,11 +65,13 @@ class Watch:
     def see(self, loss: float | None, seconds: float | None) -> tuple[bool, float]:
         """Whether the loss is a spike, and the seconds over the median of the iterations before (1 at first).
 
-        What slime did not report (None) is neither a spike nor slow.
+        What slime did not report (None) is neither a spike nor slow. A spike's loss counts as accepted, as it does for
+        the other engine with ``log``: its steps are taken.
         """
+        self.compared = self.detector.last
         spike = loss is not None and self.detector.is_spike(loss)
         self.spikes = self.spikes + 1 if spike else 0
-        if loss is not None and not spike:
+        if loss is not None:
             self.detector.accept(loss)
         ratio = seconds / statistics.median(self.seconds) if self.seconds and seconds is not None else 1.0
         # The first iteration warms everything up: a median of one says nothing.
@@ -111,4 +116,4 @@ class Watch:
             )
 
     def _last(self) -> str:
-        return f"{self.detector.last:.4f}" if self.detector.last is not None else "none"
+        return f"{self.compared:.4f}" if self.compared is not None else "none"

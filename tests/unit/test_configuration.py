@@ -336,6 +336,12 @@ SLIME = {"engine": "slime", "spike_action": "log", "precision": "bf16", "optimiz
             "train.slime.nodes: given 3; allowed: a divisor of the GPUs, "
             "tensor x data x slime.pipeline x slime.context (8).",
         ),
+        (
+            {"data": 8, "balance_directions": False, "slime": {"engine_gpus": 3}},
+            "cuda",
+            "train.slime.engine_gpus: given 3; allowed: a divisor of the GPUs of a node (8), "
+            "or a multiple of them that divides all (8).",
+        ),
     ],
 )
 def test_what_slime_cannot_do_is_refused_before_anything_runs(train: dict[str, Any], device: str, line: str) -> None:

@@ -74,6 +74,28 @@ class Training:
         assert self.strays() == []
         return done
 
+    def end_where_it_hangs(self, number: int, **variables: str) -> None:
+        """Start it, send it a signal once slime hangs, and wait until nothing of it is left."""
+        running = subprocess.Popen(
+            self.command(), env=self.variables | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 120
+        while (
+            not list(self.out.glob("checkpoints/*/slime.log"))
+            or b"hanging" not in (self.own / "slime.log").read_bytes()
+        ):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert len(self.strays()) == 2  # the control: they are there while it runs
+        running.send_signal(number)
+        running.wait(60)
+        assert running.returncode == (128 + number if number == signal.SIGTERM else -number)
+        while self.strays():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        running.communicate()
+
     def strays(self) -> list[int]:
         """Processes that the stand-ins started, left alone, and that still live."""
         path = self.folder / "stand-ins" / "strays"
@@ -126,7 +148,11 @@ def test_a_training_leaves_metrics_manifest_and_a_checkpoint_of_the_last_iterati
     # Answers 0, 3, 6 of eight say Buy, 2 and 5 nothing that counts.
     assert (rows[0]["buy"], rows[0]["invalid"]) == (3 / 8, 2 / 8)
     assert (rows[0]["kl"], rows[0]["entropy"], rows[0]["clip_fraction"], rows[0]["grad_norm"]) == (0.5, 0.7, 0.25, 1.5)
-    assert (rows[0]["seconds"], rows[0]["tokens_per_second"], rows[0]["reference_seconds"]) == (10.0, 2.4, 1.0)
+    assert (rows[0]["tokens_per_second"], rows[0]["reference_seconds"]) == (3.0, 1.0)
+    # An iteration's seconds are its own; slime's step time holds the validation of the one before, too.
+    assert [row["seconds"] for row in rows] == [8.0] * 4
+    assert [row["step_seconds"] for row in rows] == [38.0, 8.0, 38.0, 8.0]
+    assert [row["incomplete"] for row in rows] == [False] * 4
     assert [row["learning_rate"] for row in rows] == [0.005, 0.01, 0.01, 0.01]
     assert [("validation" in row) for row in rows] == [False, True, False, True]
     assert set(rows[1]["validation"]) == {"reward", "buy", "invalid"}
@@ -173,25 +199,38 @@ def test_it_goes_on_from_the_last_whole_checkpoint(training: Training) -> None:
 
 @pytest.mark.parametrize(("number", "stubborn"), [(signal.SIGTERM, True), (signal.SIGKILL, False)])
 def test_nothing_is_left_when_it_is_ended(training: Training, number: int, stubborn: bool) -> None:
-    variables = training.variables | {"STAND_IN_HANGS_AT": "1"} | ({"STAND_IN_STUBBORN": "1"} if stubborn else {})
-    running = subprocess.Popen(training.command(), env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while (
-        not list(training.out.glob("checkpoints/*/slime.log"))
-        or b"hanging" not in (training.own / "slime.log").read_bytes()
-    ):
-        assert running.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert len(training.strays()) == 2  # the control: they are there while it runs
-    running.send_signal(number)
-    running.wait(60)
-    assert running.returncode == (128 + number if number == signal.SIGTERM else -number)
-    while training.strays():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    more = {"STAND_IN_STUBBORN": "1"} if stubborn else {}
+    training.end_where_it_hangs(number, STAND_IN_HANGS_AT="1", **more)
     assert not (training.out / "checkpoint.json").exists()
-    running.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_training_that_is_ended_during_a_validation_can_be_finished(training: Training, number: int) -> None:
+    # slime has saved iteration 2 by then.
+    training.end_where_it_hangs(number, STAND_IN_HANGS_IN_EVAL="1")
+    done = training.run()
+    assert done.returncode == 0, done.stderr
+    assert "resuming after iteration 2" in done.stdout
+    rows = training.rows()
+    assert [row["iteration"] for row in rows] == [1, 2, 3, 4]
+    assert [row["incomplete"] for row in rows] == [False] * 4
+    assert [("validation" in row) for row in rows] == [False, False, False, True]  # the second one's was not finished
+
+
+def test_a_row_that_a_kill_lost_comes_back_as_incomplete(training: Training) -> None:
+    assert training.run(STAND_IN_FAILS_AT="3").returncode == 1
+    journal = training.own / "metrics.jsonl"
+    kept = [line for line in journal.read_text().splitlines() if json.loads(line)["iteration"] != 2]
+    journal.write_text("".join(f"{line}\n" for line in kept))
+    (training.own / "judgements.jsonl").unlink()
+    done = training.run()
+    assert done.returncode == 0, done.stderr
+    assert "metrics of 1 iterations were lost, the first is 2" in done.stdout
+    rows = training.rows()
+    assert [row["incomplete"] for row in rows] == [False, True, False, False]
+    lost = rows[1]
+    assert {lost[name] for name in ("reward", "loss", "kl", "entropy", "seconds", "tokens_per_second")} == {None}
+    assert (lost["spike"], lost["skipped"], lost["learning_rate"]) == (False, False, 0.01)
 
 
 def test_spikes_in_a_row_stop_it(training: Training) -> None:
@@ -199,7 +238,7 @@ def test_spikes_in_a_row_stop_it(training: Training) -> None:
     assert stopped.returncode == 1
     assert "iteration 2: spiky loss 9.0000, last accepted 0.0100; logged only" in stopped.stdout
     (line,) = [text for text in stopped.stderr.splitlines() if "error" in text]
-    assert "train: error: iteration 3: spiky loss 9.0000, last accepted 0.0100, 2 in a row; the last good" in line
+    assert "train: error: iteration 3: spiky loss 18.0000, last accepted 9.0000, 2 in a row; the last good" in line
     assert not (training.out / "checkpoint.json").exists()
 
 

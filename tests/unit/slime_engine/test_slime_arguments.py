@@ -79,6 +79,7 @@ def test_the_line_of_the_paper_run(monkeypatch: pytest.MonkeyPatch) -> None:
         "--rotary-base": "5000000", "--num-query-groups": "8", "--kv-channels": "128", "--vocab-size": "151936",
         "--norm-epsilon": "1e-06", "--actor-num-nodes": "1", "--actor-num-gpus-per-node": "8",
         "--num-gpus-per-node": "8", "--custom-rm-path": "slime_engine.hooks.reward",
+        "--custom-reward-post-process-path": "slime_engine.hooks.advantages",
     }  # fmt: skip
     assert {name: line[name] for name in expected} == {name: [value] for name, value in expected.items()}
     assert line["--eval-prompt-data"] == ["validation", "/v.jsonl"] if "--eval-interval" in line else True
@@ -92,7 +93,6 @@ def test_the_line_of_the_paper_run(monkeypatch: pytest.MonkeyPatch) -> None:
     ("flag", "there", "gone"),
     [
         ("--kl-beta=0", [], ["--use-kl-loss", "--kl-loss-coef", "--kl-loss-type"]),
-        ("--no-normalise-by-std", ["--disable-grpo-std-normalization"], []),
         ("--tensor=2", ["--sequence-parallel"], []),
         ("--no-slime-offload", ["--no-offload-train", "--no-offload-rollout"], []),
         ("--no-recompute", [], ["--recompute-granularity", "--recompute-method", "--recompute-num-layers"]),
@@ -193,8 +193,8 @@ def test_a_rope_base_that_megatron_cannot_express_is_refused() -> None:
         (lambda: check_parallel(SHAPE, 16, 1), r"train.tensor \(16\) does not divide the model's query_groups \(8\)"),
         (lambda: check_parallel(SHAPE, 2, 5), r"train.slime.pipeline \(5\) does not divide the model's layers \(36\)"),
         (lambda: check_vocabulary(100, 101), "the tokenizer has ids up to 100, the embedding 100 rows"),
-        (lambda: Layout(3, 2, 1, 1, 4).check(1), r"train.slime.nodes \(3\) does not divide the 8 GPUs"),
-        (lambda: Layout(1, 2, 1, 1, 4).check(3), r"train.slime.engine_gpus \(3\) must divide"),
+        (lambda: Layout(3, 2, 1, 1, 4).check(1), r"train.slime.nodes: given 3; allowed: a divisor of the GPUs"),
+        (lambda: Layout(1, 2, 1, 1, 4).check(3), r"train.slime.engine_gpus: given 3; allowed: a divisor"),
     ],
 )
 def test_parts_that_do_not_divide_are_refused(check: Callable[[], None], message: str) -> None:

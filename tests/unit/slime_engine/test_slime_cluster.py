@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -71,6 +72,31 @@ sys.exit(keeper.wait())
     running.stdout.close()
 
 
+@pytest.mark.parametrize(("block", "lives"), [("descendants_ended", True), ("control", False)])
+def test_what_ran_before_goes_on_and_orphans_are_ended(tmp_path: Path, block: str, lives: bool) -> None:
+    path = tmp_path / "stray"
+    program = f"""
+import contextlib, os, subprocess, sys, time
+sys.path.insert(0, {str(cluster.SCRIPTS)!r})
+from slime_engine import keeper
+@contextlib.contextmanager
+def control():
+    keeper.adopt_orphans()
+    yield
+    keeper.end_descendants(os.getpid())
+meter = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+with {"keeper.descendants_ended" if lives else block}():
+    subprocess.run([sys.executable, "-c", {STRAY!r}, {str(path)!r}])
+    own = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    while not (os.path.exists({str(path)!r}) and os.path.getsize({str(path)!r})): time.sleep(0.05)
+print(meter.poll() is None, own.poll() is None, flush=True)
+meter.kill()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == [str(lives), "False"], done.stderr
+    assert not alive(int(path.read_text()))
+
+
 def test_without_a_keeper_it_would_stay(tmp_path: Path) -> None:
     path = tmp_path / "stray"
     subprocess.run([sys.executable, "-c", STRAY, path], check=True)
@@ -110,6 +136,24 @@ def test_the_machines_of_a_job_are_those_that_slurm_gave(tmp_path: Path, monkeyp
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(stat.S_IRWXU)
     assert nodes_of_job(2, 8, given) == Nodes(2, 8, ("node2",))
+
+
+def test_the_address_is_the_one_on_the_way_to_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    way = MagicMock()
+    way.__enter__.return_value = way
+    way.getsockname.return_value = ("10.0.0.1", 4000)
+    monkeypatch.setattr(cluster.socket, "socket", lambda *_: way)
+    monkeypatch.setattr(cluster.socket, "gethostbyname", lambda _: "127.0.1.1")  # as Debian has it
+    assert cluster.address_of(Nodes(3, 8, ("node2", "node3"))) == "10.0.0.1"
+    assert way.connect.call_args.args[0][0] == "node2"
+    assert cluster.address_of(Nodes(1, 8, ())) == "127.0.0.1"
+
+
+def test_an_address_that_no_other_machine_reaches_is_refused() -> None:
+    with pytest.raises(InputError, match=r"the name 127\.0\.0\.1 stands for this machine itself"):
+        cluster.address_of(Nodes(2, 8, ("127.0.0.1",)))
+    with pytest.raises(InputError, match=r"no way to the machine no-such-machine\.invalid"):
+        cluster.address_of(Nodes(2, 8, ("no-such-machine.invalid",)))
 
 
 def test_on_other_machines_ray_is_one_task_each_in_the_same_image() -> None:

@@ -24,7 +24,7 @@ def lines(rollout: int, losses: tuple[str, str] = ("0.25", "0.75")) -> list[str]
         f"rollout.py:611 - perf {rollout}: {{'perf/rollout_time': 4.0}}",
         f"data.py:146 - rollout {rollout}: {{'rollout/raw_reward': 1.0}}",
         *steps,
-        f"train_metric_utils.py:44 - perf {rollout}: {{'perf/actor_train_time': 5.0, 'perf/step_time': 10.0}}",
+        f"train_metric_utils.py:44 - perf {rollout}: {{'perf/actor_train_time': 5.0, 'perf/train_time': 6.0}}",
     ]
 
 
@@ -76,6 +76,28 @@ def test_rows_come_in_order_and_a_repeated_line_makes_no_second_row(tmp_path: Pa
     one = collector(tmp_path)
     assert len(feed(one, [*lines(0), *lines(0)])) == 1
     assert [row["iteration"] for row in feed(one, lines(1))] == [2]
+
+
+def test_a_late_line_of_an_iteration_that_was_given_holds_nothing_back(tmp_path: Path) -> None:
+    one = collector(tmp_path)
+    rows = feed(one, [*lines(0), lines(0)[1], *lines(1)])
+    assert [row["iteration"] for row in rows] == [1, 2]
+    assert list(one.rest()) == []
+
+
+def test_an_iterations_seconds_are_not_those_of_the_validation_before_it(tmp_path: Path) -> None:
+    *rest, times = lines(0)
+    (row,) = feed(collector(tmp_path), [*rest, times.replace("}", ", 'perf/step_time': 90.0}")])
+    assert (row["seconds"], row["step_seconds"], row["tokens_per_second"]) == (10.0, 90.0, 4.0)
+
+
+def test_a_row_says_whether_something_of_it_is_missing(tmp_path: Path) -> None:
+    (whole,) = feed(collector(tmp_path), lines(0))
+    (unjudged,) = feed(collector(tmp_path), lines(5))
+    one = collector(tmp_path)
+    feed(one, lines(0)[:3])  # a step is missing
+    (stepless,) = one.rest()
+    assert [row["incomplete"] for row in (whole, unjudged, stepless)] == [False, True, True]
 
 
 def test_a_loss_that_is_not_finite_in_one_step_is_not_finite(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import asyncio
 import enum
 import inspect
 import json
+import random
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from grpo.schedule import learning_rate
 from slime_engine import hooks
@@ -30,7 +32,7 @@ def arguments(folder: Path, **changed: Any) -> argparse.Namespace:
     settings = argparse.Namespace(
         reward_scale=1000.0, reward_valid=0.01, reward_invalid=-10.0, group_size=2, prompts_per_iteration=3,
         show_rollouts_every=2, learning_rate=0.1, warm_up_iterations=4, decay_iterations=0, seed=0,
-        balance_directions=True,
+        balance_directions=True, normalise_by_std=True,
     )  # fmt: skip
     given = hooks.hook_settings(settings, folder / "judgements.jsonl", ["<|im_end|>"])
     return argparse.Namespace(**{**json.loads(json.dumps(given)), **changed})  # as the file gives them
@@ -117,6 +119,38 @@ def test_groups_whose_rewards_are_equal_are_counted() -> None:
         for group, value in ((0, 1.0), (0, 1.0), (1, 1.0), (1, 2.0))
     ]
     assert reward_metrics(rows)["flat_groups"] == 1
+
+
+def slimes_advantages(rewards: list[float], group: int) -> list[float]:
+    """As slime v0.2.1's RolloutManager._post_process_rewards makes them without the hook."""
+    grouped = torch.tensor(rewards, dtype=torch.float).reshape(-1, group)
+    grouped = grouped - grouped.mean(dim=-1, keepdim=True)
+    return (grouped / (grouped.std(dim=-1, keepdim=True) + 1e-6)).flatten().tolist()
+
+
+def post_processed(args: argparse.Namespace, rewards: list[float]) -> tuple[list[float], list[float]]:
+    """As slime calls it."""
+    module, _, name = hooks.ADVANTAGES.rpartition(".")
+    return getattr(import_module(module), name)(args, [SimpleNamespace(reward=reward) for reward in rewards])
+
+
+def test_a_group_of_equal_rewards_has_no_advantage(tmp_path: Path) -> None:
+    args = arguments(tmp_path, hook_group_size=8)
+    generator = random.Random(0)
+    groups = [[generator.uniform(-10, 10)] * 8 for _ in range(300)]
+    # The control: slime's own formula blows a rounding error up.
+    assert max(abs(one) for group in groups for one in slimes_advantages(group, 8)) > 0.5
+    rewards = [reward for group in groups for reward in group]
+    assert post_processed(args, rewards) == (rewards, [0.0] * len(rewards))
+
+
+def test_the_advantages_of_other_groups_are_slimes(tmp_path: Path) -> None:
+    rewards = [10.01, -9.99, -10.0, 10.01, 1.0, 2.0]
+    _, made = post_processed(arguments(tmp_path), rewards)
+    assert made == pytest.approx(slimes_advantages(rewards, 2))
+    raw, centred = post_processed(arguments(tmp_path, hook_normalise_by_std=False), rewards)
+    assert raw == rewards
+    assert centred == pytest.approx([10.0, -10.0, -10.005, 10.005, -0.5, 0.5])
 
 
 def test_the_learning_rate_is_the_other_engines(tmp_path: Path) -> None:

@@ -86,7 +86,9 @@ def test_slimes_own_parser_takes_every_argument_and_means_the_same(job: Job, tmp
         "padded_vocab_size": 152064, "untie_embeddings_and_output_weights": False, "position_embedding_type": "rope",
         "start_rollout_id": 0, "finetune": True, "bf16": True, "ckpt_format": "torch_dist",
         "rollout_shuffle": False, "balance_data": False, "use_fault_tolerance": False, "async_save": None,
-        "custom_rm_path": "slime_engine.hooks.reward", "hook_group_size": 8, "hook_reward_scale": 1000.0,
+        "custom_rm_path": "slime_engine.hooks.reward",
+        "custom_reward_post_process_path": "slime_engine.hooks.advantages", "hook_normalise_by_std": True,
+        "hook_group_size": 8, "hook_reward_scale": 1000.0,
         "accumulate_allreduce_grads_in_fp32": True, "recompute_granularity": "full", "adam_beta2": 0.999,
         "data_parallel_size": 4,
     }  # fmt: skip

@@ -20,8 +20,17 @@ def see(watch: Watch, losses: list[float], seconds: list[float] | None = None) -
     return [watch.see(loss, second)[0] for loss, second in zip(losses, seconds or [1.0] * len(losses), strict=True)]
 
 
-def test_a_spike_is_measured_against_the_last_loss_that_was_none() -> None:
-    assert see(Watch(limits()), [0.0, 0.2, 0.05, 0.2, math.nan]) == [False, True, False, True, True]
+def test_a_spike_is_measured_against_the_last_finite_loss_whose_steps_slime_has_taken() -> None:
+    losses = [0.0, 0.2, 0.2, 0.05, 0.2, math.nan, 0.2, 0.4]
+    assert see(Watch(limits()), losses) == [False, True, False, False, True, True, False, True]
+
+
+def test_a_loss_that_stays_at_a_new_level_stops_nothing() -> None:
+    watch = Watch(limits(spike_limit=2), last=0.0)
+    for number in range(1, 6):
+        watch.see(0.3, 1.0)
+        watch.check(number, 0.3, "folder")
+    assert watch.spikes == 0
 
 
 def test_a_resumed_run_knows_the_last_accepted_loss() -> None:
@@ -32,13 +41,13 @@ def test_a_resumed_run_knows_the_last_accepted_loss() -> None:
 def test_so_many_spikes_in_a_row_stop(action: str, limit: int, stops_at: int) -> None:
     watch = Watch(limits(spike_action=action, spike_limit=limit), last=0.0)
     for number in range(1, stops_at + 1):
-        watch.see(9.0, 1.0)
+        loss = 9.0 * number
+        watch.see(loss, 1.0)
         if number < stops_at:
-            watch.check(number, 9.0, "folder")
-    with pytest.raises(
-        InputError, match=r"spiky loss 9\.0000, last accepted 0\.0000.*last good checkpoint is in folder"
-    ):
-        watch.check(stops_at, 9.0, "folder")
+            watch.check(number, loss, "folder")
+    message = rf"spiky loss {loss:.4f}, last accepted {loss - 9:.4f}.*last good checkpoint is in folder"
+    with pytest.raises(InputError, match=message):
+        watch.check(stops_at, loss, "folder")
 
 
 def test_spikes_with_a_good_iteration_between_do_not_stop() -> None:

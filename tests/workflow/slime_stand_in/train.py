@@ -21,18 +21,24 @@ folder = Path(os.environ["STAND_IN"])
 seen = {"argv": sys.argv[1:], "environment": dict(os.environ), "cwd": os.getcwd()}
 (folder / "train.json").write_text(json.dumps(seen))
 
+
+def load(path):
+    module, _, function = path.rpartition(".")
+    return getattr(import_module(module), function)
+
+
 parser = argparse.ArgumentParser()
-for name in ("load", "save", "ref-load", "prompt-data", "custom-config-path", "custom-rm-path"):
+for name in ("load", "save", "ref-load", "prompt-data", "custom-config-path"):
     parser.add_argument(f"--{name}", type=Path if name in ("load", "save", "ref-load") else str)
 for name in ("num-rollout", "rollout-batch-size", "n-samples-per-prompt", "num-steps-per-rollout", "save-interval"):
     parser.add_argument(f"--{name}", type=int)
+parser.add_argument("--custom-rm-path", type=load)
+parser.add_argument("--custom-reward-post-process-path", type=load)
 parser.add_argument("--eval-interval", type=int)
 parser.add_argument("--eval-prompt-data", nargs=2)
 args, _ = parser.parse_known_args()
 for name, value in yaml.safe_load(Path(args.custom_config_path).read_text()).items():
     setattr(args, name, value)
-module, _, function = args.custom_rm_path.rpartition(".")
-reward = getattr(import_module(module), function)
 subprocess.run([sys.executable, folder / "stray.py", folder / "strays"], check=True)
 if "STAND_IN_STUBBORN" in os.environ:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -47,20 +53,30 @@ ANSWERS = ("<answer>Buy</answer>", "<answer>Sell</answer>", "no")
 
 def ask(path, first, count):
     rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    samples = []
     for index in range(first, first + count):
         row = rows[index % len(rows)]
         response = ANSWERS[index % 3] + "<|im_end|>"
         sample = SimpleNamespace(**row, index=index, response=response, response_length=3, status=Status.COMPLETED)
-        asyncio.run(reward(args, sample))
+        sample.reward = asyncio.run(args.custom_rm_path(args, sample))
+        samples.append(sample)
+    return samples
 
 
 def say(actor, place, kind, number, values):
     print(f"({actor} pid=7) [2025-12-12 10:00:00] {place} - {kind} {number}: {values}", flush=True)
 
 
-def validate(number):
+def hang():
+    print("hanging", flush=True)
+    time.sleep(600)
+
+
+def validate(number, trained=True):
     if args.eval_interval:
         ask(args.eval_prompt_data[1], 0, len(Path(args.eval_prompt_data[1]).read_text().splitlines()))
+        if trained and str(number) == os.environ.get("STAND_IN_HANGS_IN_EVAL"):
+            hang()
         say("RolloutManager", "rollout.py:577", "eval", number, {"eval/validation": 0.5})
 
 
@@ -70,20 +86,24 @@ size, steps = args.rollout_batch_size * args.n_samples_per_prompt, args.num_step
 print(f"> starting at {start}")
 for number in range(start, args.num_rollout):
     if number == 0:
-        validate(number)
+        validate(number, trained=False)
     if str(number) == os.environ.get("STAND_IN_FAILS_AT"):
         raise RuntimeError("CUDA out of memory (stand-in)")
     if str(number) == os.environ.get("STAND_IN_HANGS_AT"):
-        print("hanging", flush=True)
-        time.sleep(600)
-    ask(args.prompt_data, number * size, size)
+        hang()
+    samples = ask(args.prompt_data, number * size, size)
+    raw, made = args.custom_reward_post_process_path(args, samples)
+    assert len(raw) == len(made) == size
     say("RolloutManager", "rollout.py:611", "perf", number, {"perf/rollout_time": 2.0, "rollout/x": 3.0})
     say("TrainActor", "data.py:146", "rollout", number, {"rollout/raw_reward": 0.1, "rollout/y": float("nan")})
     for step in range(number * steps, (number + 1) * steps):
-        loss = 9.0 if str(number) in os.environ.get("STAND_IN_SPIKES", "").split() else 0.01
+        loss = 9.0 * number if str(number) in os.environ.get("STAND_IN_SPIKES", "").split() else 0.01
         values = {"loss": loss, "kl_loss": 0.5, "entropy_loss": 0.7, "pg_clipfrac": 0.25, "grad_norm": 1.5}
         say("TrainActor", "model.py:674", "step", step, {f"train/{name}": value for name, value in values.items()})
-    times = {"perf/actor_train_time": 5.0, "perf/ref_log_probs_time": 1.0, "perf/step_time": 10.0}
+    times = {"perf/actor_train_time": 5.0, "perf/ref_log_probs_time": 1.0, "perf/train_time": 6.0}
+    # The trainer waits for the rollout, and before it for what follows on an iteration: here 30 s of validation.
+    validated = args.eval_interval and number % args.eval_interval == 0
+    times["perf/step_time"] = 8.0 + (30.0 if validated else 0.0)
     say("TrainActor", "train_metric_utils.py:44", "perf", number, times)
     if (number + 1) % args.save_interval == 0:
         shutil.copytree(args.ref_load / "release", args.save / f"iter_{number:07d}")
