@@ -178,6 +178,7 @@ def lay_out(base: Path, megatron: Path, folder: Path) -> Path:
     write_json(
         manifest,
         {
+            "iteration": 1,
             "name": written.name,
             "checkpoint": os.path.relpath(written, folder),
             "shape": shape.as_dict(),

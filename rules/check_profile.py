@@ -25,7 +25,7 @@ MAPPINGS = frozenset(
 
 SECTIONS = ("set-resources", "default-resources", "set-threads", "groups", "group-components")  # read here
 
-_RULE = re.compile(r"^\s*(?:rule|checkpoint)\s+(\w+)\s*:", re.MULTILINE)
+_RULE = re.compile(r"^\s*(?:(?:rule|checkpoint)|use rule \w+ as)\s+(\w+)\s*(?::|with\b)", re.MULTILINE)
 _BLOCK = re.compile(r"^(?P<indent>[ \t]+)resources:(?P<body>.*(?:\n(?:(?P=indent)[ \t]+.*|[ \t]*))*)", re.MULTILINE)
 _NAME = re.compile(r"\b([A-Za-z_]\w*)\s*=(?!=)")
 _ASKED = re.compile(r"""resources(?:\.get\(\s*["'](\w+)["']|\.(?!get\b|keys\b|items\b|values\b)(\w+))""")

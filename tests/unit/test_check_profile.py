@@ -70,6 +70,7 @@ def test_rules_and_resources_are_read_from_snakefiles() -> None:
         "    params:\n        flags=3,\ncheckpoint b:\n    resources: runtime=1\n    shell: 'c=1'\n"
     )
     assert rules_of(text) == {"a", "b"}
+    assert rules_of("use rule a as c with:\n    output:\n") == {"c"}
     assert resources_of(text) == {"gpu", "mem_mb", "runtime"}
 
 

@@ -58,6 +58,7 @@ def manifest(base: Path, megatron: Path) -> Path:
     assert done.returncode == 0, done.stderr[-3000:]
     written = folder / "iter_0000001"
     record = {
+        "iteration": 1,
         "name": written.name,
         "checkpoint": written.name,
         "shape": read_shape(base).as_dict(),

@@ -90,9 +90,9 @@ def test_inference_asks_for_a_gpu_for_each_process_of_each_copy(workflow: Workfl
     for rule in ("infer", "probe", "variants"):
         assert f"scripts/{rule}.py" in said
     assert said.count("scripts/gpus.py --device=cuda --count=8 ") == 4
-    assert said.count("--tensor=2 --data=4 ") == 3
+    assert said.count("--tensor=2 --data=4 ") == 4
     on_cpu = workflow.run(*arguments, "infer={data: 2}")
-    assert on_cpu.count("scripts/gpus.py --device=cpu --count=0 ") == 3  # train, too
+    assert on_cpu.count("scripts/gpus.py --device=cpu --count=0 ") == 4  # train, too
 
 
 # --- run ---
