@@ -7,7 +7,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +41,21 @@ def main() -> None:
     args = arguments()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     warnings.filterwarnings("ignore")
+    # Sums of gigabytes take long: threads make them, the first while torch is imported.
+    with ThreadPoolExecutor(3) as pool:
+        inputs = pool.submit(record, args, {"manifest": args.manifest, "base": args.base}, PACKAGES)
+        print(export(args, inputs, pool))
+
+
+def export(args: argparse.Namespace, inputs: Future[dict[str, Any]], pool: ThreadPoolExecutor) -> str:
+    """Write, check, and only then give the folder its name; what was done, in a line."""
     import torch
 
     from grpo import checkpoint, parallel, parity
     from grpo.hugging_face import read_tensors, stored_dtype
     from grpo.qwen3 import read_shape
     from grpo.tensors import LazyTensors
-    from grpo.weights import check_tensors, checksum, to_hugging_face
+    from grpo.weights import check_tensors, to_hugging_face
 
     torch.set_num_threads(args.threads)
     manifest = read_json(args.manifest)
@@ -67,14 +75,8 @@ def main() -> None:
     check_tensors(to_hugging_face(checkpoint.read_weights(path, meta=True), shape), shape, str(path))
     weights, base, dtype = checkpoint.read_weights(path), read_tensors(args.base), stored_dtype(args.base)
     remove_leftovers(args.output)
-
-    # What takes long is summing up gigabytes: two threads do that while the files are written and read back.
-    with written_whole(args.output) as folder, ThreadPoolExecutor(2) as pool:
+    with written_whole(args.output) as folder:
         folder.mkdir()
-        inputs = pool.submit(record, args, {"manifest": args.manifest, "base": args.base}, PACKAGES)
-        # The training recorded the sum of the weights that it began with: the same base model's.
-        begun = manifest.get("inputs", {}).get("weights")
-        base_sum = pool.submit(checksum, base) if begun is None else None
         for source in sorted(args.base.iterdir()):
             if source.name not in ITERATION_FILES and source.suffix != ".safetensors":
                 shutil.copyfile(source, folder / source.name)
@@ -83,10 +85,9 @@ def main() -> None:
             raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
         made_from = inputs.result()
         check_input(manifest, args.manifest, "base", args.base, made_from["inputs"]["base"])
-        trained = read_tensors(folder)
-        trained_sum = pool.submit(checksum, trained)
         files = pool.submit(lambda: {file.name: sha256(file) for file in sorted(folder.iterdir())})
-        equal, rounding = read_back(weights, trained, shape)
+        trained = read_tensors(folder)
+        back = pool.submit(read_back, weights, trained, shape)
         changed = sum(differ(trained[name], base[name]) for name in trained)
         if not changed:
             raise InputError(f"{path}: the trained weights equal the base model's. Train with a learning rate above 0.")
@@ -95,6 +96,7 @@ def main() -> None:
         parallel.start("cpu")
         result = parity.check(folder, rounded, shape)
         parallel.stop()
+        equal, rounding = back.result()
         base_model = read_json(args.base / "model.json")
         write_json(
             folder / "model.json",
@@ -107,7 +109,6 @@ def main() -> None:
                 "inputs": {"manifest": made_from["inputs"]["manifest"]},
             },
         )
-        sums = {"base": base_sum.result() if base_sum else begun, "trained": trained_sum.result()}
     write_json(
         args.output_parity,
         {
@@ -115,13 +116,12 @@ def main() -> None:
             # False where the base model's type is narrower than the training's: the files are rounded to it.
             "round_trip_bit_equal": equal,
             "largest_rounding": rounding,
-            "weights_sha256": sums,
             "tensors": len(trained),
             "tensors_changed_by_training": changed,
             **made_from,
         },
     )
-    print(
+    return (
         f"{args.output}: {name}, {changed} of {len(trained)} tensors changed by training, "
         f"logits agree to {result['relative_difference']:.1e}"
     )
@@ -152,36 +152,37 @@ def convert(weights: Mapping[str, torch.Tensor], shape: Qwen3Shape, folder: Path
 
     found = Checksum()
 
-    def converted() -> Iterator[tuple[str, torch.Tensor]]:
+    def converted(thread: ThreadPoolExecutor) -> Iterator[tuple[str, torch.Tensor]]:
         for name in sorted(weights):
             tensor = weights[name]
-            found.add(name, tensor)
+            added = thread.submit(found.add, name, tensor)  # while it is written
             yield from to_hugging_face({name: tensor.to(dtype)}, shape).items()
+            added.result()
 
     layout = {name: torch.empty(size, dtype=dtype, device="meta") for name, size in expected_shapes(shape).items()}
-    write_tensors(folder, layout, converted())
+    with ThreadPoolExecutor(1) as thread:
+        write_tensors(folder, layout, converted(thread))
     return found.hexdigest()
 
 
 def differ(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors differ; the first rows of a trained one mostly say so, without reading the rest."""
-    import torch
+    from grpo.tensors import same_bits
 
-    return not (torch.equal(a[:1], b[:1]) and torch.equal(a, b))
+    return not (same_bits(a[:1], b[:1]) and same_bits(a, b))
 
 
 def read_back(
     weights: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape
 ) -> tuple[bool, float]:
     """Whether the files hold Megatron's weights bit by bit, and the largest difference."""
-    import torch
-
+    from grpo.tensors import same_bits
     from grpo.weights import to_megatron, without_padding
 
     equal, largest = True, 0.0
     for name, again in to_megatron(tensors, shape).items():
         original = without_padding(name, weights[name], shape)
-        if not torch.equal(again.to(original.dtype), original):
+        if not same_bits(again.to(original.dtype), original):
             equal = False
             largest = max(largest, float((again.to(original.dtype) - original).abs().max()))
     return equal, largest

@@ -29,40 +29,43 @@ def main() -> None:
     args = arguments()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     warnings.filterwarnings("ignore")
-    import torch
-
-    from grpo import checkpoint, parallel, parity
-    from grpo.hugging_face import read_tensors
-    from grpo.qwen3 import read_shape
-    from grpo.weights import check_tensors, checksum, to_megatron
-
-    torch.set_num_threads(args.threads)
-    shape = read_shape(args.base)
-    tensors, layout = read_tensors(args.base), read_tensors(args.base, meta=True)
-    check_tensors(layout, shape, str(args.base))
-    remove_leftovers(args.output)
-    # Both sums are of all weights, and take about as long as writing them.
-    with written_whole(args.output) as folder, ThreadPoolExecutor(2) as pool:
-        folder.mkdir()
-        sums = pool.submit(checksum, tensors)
+    # Sums of all weights take about as long as writing them: the first is under way while torch is imported.
+    with ThreadPoolExecutor(3) as pool:
         made_from = pool.submit(record, args, {"base": args.base}, PACKAGES)
-        megatron = to_megatron(tensors, shape)
-        written = checkpoint.write_weights(folder, 0, megatron, to_megatron(layout, shape))
-        read = checkpoint.read_weights(written)
-        if different := [name for name in megatron if not torch.equal(read[name], megatron[name])]:
-            raise InputError(f"{args.output}: {different[0]} was not written as it is. Check the disk and run again.")
-        parallel.start("cpu")
-        result = parity.check(args.base, read, shape)
-        parallel.stop()
-        write_json(
-            folder / "parity.json",
-            {
-                "logits": result,
-                "shape": shape.as_dict(),
-                "weights_sha256": sums.result(),
-                **made_from.result(),
-            },
-        )
+        import torch
+
+        from grpo import checkpoint, parallel, parity
+        from grpo.hugging_face import read_tensors
+        from grpo.qwen3 import read_shape
+        from grpo.tensors import same_bits
+        from grpo.weights import check_tensors, checksum, to_megatron
+
+        torch.set_num_threads(args.threads)
+        shape = read_shape(args.base)
+        tensors, layout = read_tensors(args.base), read_tensors(args.base, meta=True)
+        check_tensors(layout, shape, str(args.base))
+        remove_leftovers(args.output)
+        with written_whole(args.output) as folder:
+            folder.mkdir()
+            weights_sha256 = pool.submit(checksum, tensors)
+            megatron = to_megatron(tensors, shape)
+            written = checkpoint.write_weights(folder, 0, megatron, to_megatron(layout, shape))
+            read = checkpoint.read_weights(written)
+            equal = pool.map(lambda name: same_bits(read[name], megatron[name]), megatron)
+            parallel.start("cpu")
+            result = parity.check(args.base, read, shape)
+            parallel.stop()
+            if different := [name for name, same in zip(megatron, equal, strict=True) if not same]:
+                raise InputError(f"{written}: {different[0]} is not as it was written. Check the disk and run again.")
+            write_json(
+                folder / "parity.json",
+                {
+                    "logits": result,
+                    "shape": shape.as_dict(),
+                    "weights_sha256": weights_sha256.result(),
+                    **made_from.result(),
+                },
+            )
     print(f"{args.output}: {len(tensors)} tensors, logits agree to {result['relative_difference']:.1e}")
 
 

@@ -151,11 +151,10 @@ def data(part: Side) -> Iterator[tuple[str, str]]:
 
 def weights(part: Side) -> Iterator[tuple[str, str]]:
     """What was trained."""
-    manifest, parity = part.json("train/checkpoint.json"), part.json("model/parity.json")
+    manifest = part.json("train/checkpoint.json")
     yield "checkpoint", str(manifest.get("name", MISSING))
     yield "SHA-256 of the checkpoint", str(manifest.get("weights_sha256", MISSING))[:16]
-    for model, sha in parity.get("weights_sha256", {}).items():
-        yield f"SHA-256 of the {model} model", sha[:16]
+    yield "SHA-256 of the base model's weights", str(manifest.get("inputs", {}).get("weights", MISSING))[:16]
 
 
 def decisions(one: Side, two: Side) -> list[Row]:

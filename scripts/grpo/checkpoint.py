@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as torch_dcp
@@ -98,7 +99,7 @@ def save(root: Path, iteration: int, model: Any, optimizer: Any = None, common: 
     # Megatron's queue for the writers' results lives in a process of its own, which asynchronous saving needs.
     # This save waits for its writers: a queue in this process does, and a kill leaves no process behind.
     results = unittest.mock.patch.object(filesystem_async, "_results_queue", queue.Queue())
-    with _quiet(), megatron_on_cpu(), results:
+    with _quiet(), _no_crc32(), megatron_on_cpu(), results:
         state = _sharded_state(model, optimizer, loading=False)
         state |= {"iteration": iteration, "checkpoint_version": 3.0, **(common or {})}
         with _writable(target, partial):
@@ -191,9 +192,7 @@ def _read_part(
     target: torch.Tensor | None = None
     with _readable(path), _quiet():
         for item in items:
-            info = reader.storage_data[item.storage_index]
-            with open(path / info.relative_path, "rb") as file:
-                part = torch.load(reader._slice_file(file, info), map_location="cpu", weights_only=True)
+            part = _mapped(reader, path, reader.storage_data[item.storage_index])
             part = narrow_tensor_by_index(part, item.storage_offsets, item.lengths)
             if part.shape == wanted.sizes:  # of one rank: no second copy of what may be the largest tensor
                 target = part
@@ -203,6 +202,17 @@ def _read_part(
         if target is None or sum(math.prod(item.lengths) for item in items) != target.numel():
             raise ValueError(f"parts of {name} are missing")
     return target if layer is None else target[0]
+
+
+def _mapped(reader: torch_dcp.FileSystemReader, path: Path, info: Any) -> torch.Tensor:
+    """One stored part: its memory is the mapped file, which goes with the tensor (changes stay in memory)."""
+    with open(path / info.relative_path, "rb") as file:
+        part = torch.load(reader._slice_file(file, info), map_location="meta", weights_only=True)
+    storage = part.untyped_storage()
+    place = info.offset + storage._checkpoint_offset  # as torch documents it for tensors loaded without their bytes
+    stored = np.memmap(path / info.relative_path, np.uint8, mode="c", offset=place, shape=(storage.nbytes(),))
+    whole = torch.from_numpy(stored).view(part.dtype)
+    return whole.as_strided(part.size(), part.stride(), part.storage_offset())
 
 
 def write_weights(
@@ -231,7 +241,7 @@ def write_weights(
     target = root / folder_name(iteration)
     partial_folder = root / f".{target.name}.partial"
     partial_folder.mkdir(parents=True)
-    with _writable(target, partial_folder), _quiet():
+    with _writable(target, partial_folder), _quiet(), _no_crc32():
         writer = torch_dcp.FileSystemWriter(str(partial_folder), thread_count=2)
         torch_dcp.save({}, storage_writer=writer, planner=(planner or OneByOne)(tensors, meta), no_dist=True)
         torch.save({"iteration": iteration, "checkpoint_version": 3.0}, partial_folder / COMMON_STATE_FNAME)
@@ -331,6 +341,17 @@ def _reason(error: BaseException) -> str:
     """Last line of an error's text: torch's errors carry whole tracebacks."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip()[:200] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _no_crc32() -> Iterator[None]:
+    """Have torch write files without their CRC-32: no reader looks at it, and it takes most of the time of writing."""
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(before)
 
 
 @contextlib.contextmanager

@@ -27,3 +27,15 @@ class LazyTensors(Mapping[str, torch.Tensor]):
 
     def __len__(self) -> int:
         return len(self._readers)
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors have one type, one shape and the same bits: -0.0 is not 0.0, and NaN equals itself."""
+    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(_words(a), _words(b))
+
+
+def _words(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor's bytes, in the largest numbers that they fill: several times faster to compare than bfloat16."""
+    flat = tensor.contiguous().reshape(-1)
+    whole = flat.nbytes % 8 == 0 and flat.storage_offset() * flat.element_size() % 8 == 0
+    return flat.view(torch.int64 if whole else torch.uint8)

@@ -156,7 +156,6 @@ def make_run(
         folder / "model/parity.json",
         {
             "logits": {"tokens": 192, "relative_difference": 4.8e-7, "tolerance": 1e-4},
-            "weights_sha256": {"base": "aa", "trained": "bb"},
             "parameters": {},
             "inputs": {"manifest": sha256(folder / "train/checkpoint.json")},
             "versions": {

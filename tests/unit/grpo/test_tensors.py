@@ -1,0 +1,56 @@
+"""Bits compared, and stored tensors read as mapped files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grpo.checkpoint import read_weights, write_weights
+from grpo.tensors import same_bits
+
+
+@given(size=st.integers(1, 40), start=st.integers(0, 7), place=st.integers(0, 39), bit=st.integers(0, 15))
+def test_one_flipped_bit_is_seen(size: int, start: int, place: int, bit: int) -> None:
+    whole = torch.arange(48, dtype=torch.bfloat16)
+    one, two = whole[start : start + size], whole.clone()[start : start + size]
+    assert same_bits(one, two)
+    two.view(torch.int16)[place % size] ^= torch.tensor(1 << bit).short()
+    assert not same_bits(one, two)
+
+
+def test_bits_are_not_values() -> None:
+    nan, zero = torch.tensor([float("nan")]), torch.tensor([0.0])
+    assert same_bits(nan, nan.clone())
+    assert not torch.equal(nan, nan.clone())
+    assert not same_bits(zero, -zero)
+    assert torch.equal(zero, -zero)
+    assert not same_bits(torch.zeros(2), torch.zeros(1, 2))
+    assert not same_bits(torch.zeros(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.float16))
+
+
+def test_transposed_tensors_are_compared_as_they_stand() -> None:
+    tensor = torch.arange(12.0).reshape(3, 4)
+    assert same_bits(tensor.t(), tensor.t().contiguous())
+    assert not same_bits(tensor.t().reshape(3, 4), tensor)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_change_to_what_was_read_stays_in_memory(tmp_path: Path, dtype: torch.dtype) -> None:
+    """A tensor read from a checkpoint is mapped: who writes into it must not write into the checkpoint."""
+    name = "decoder.layers.0.mlp.linear_fc2.weight"
+    tensors = {name: torch.randn(3, 5, generator=torch.Generator().manual_seed(0)).to(dtype)}
+    meta = {name: torch.empty(3, 5, dtype=dtype, device="meta")}
+    weights = read_weights(write_weights(tmp_path, 0, tensors, meta))
+    read = weights[name]
+    read.zero_()
+    assert same_bits(weights[name], tensors[name])
+
+
+def test_torchs_own_option_is_as_it_was_after_writing(tmp_path: Path) -> None:
+    name = "decoder.layers.0.mlp.linear_fc2.weight"
+    write_weights(tmp_path, 0, {name: torch.zeros(2, 2)}, {name: torch.empty(2, 2, device="meta")})
+    assert torch.serialization.get_crc32_options() is True
