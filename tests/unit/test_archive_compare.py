@@ -47,7 +47,7 @@ def test_what_changed_is_shown_in_the_terminal_and_on_the_page(
     decisions.write_text(decisions.read_text().replace('"BUY"', '"SELL"', 1))
     page = tmp_path / "page.html"
     text = said(capsys, made[0], other, "--page", page)
-    assert "weights: 2 of 4 differ" in text
+    assert "weights: 2 of 3 differ" in text
     assert "trained: alike in common hours  60 common  59 alike" in text
     html = page.read_text()
     assert "iter_&lt;b&gt;" in html
