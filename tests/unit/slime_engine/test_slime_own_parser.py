@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     given = [*REQUIRED, "--updates-per-iteration=2", "--learning-rate=1e-06", "--engine=slime", "--device=cuda"]
-    given += ["--spike-action=log", "--data=4", "--tensor=2", "--validate-every=50"]
+    given += ["--spike-action=log", "--data=4", "--tensor=2", "--validate-every=50", "--recompute"]
     monkeypatch.setattr(sys, "argv", ["train.py", *(f"--{name}=x" for name in PATHS), *given])
     settings = train.arguments()
     base, reference = tmp_path / "base", tmp_path / "reference"
