@@ -105,10 +105,11 @@ def isolate(settings):
     for name in of_another_job(os.environ):
         del os.environ[name]
     os.environ.update(passed(os.environ))
-    try:
-        os.environ.update(handed_on(settings.apptainer_args, scratch, os.environ))
-    except ValueError as error:
-        sys.exit(f"apptainer-args: {settings.apptainer_args}: {error}")
+    if config["train"]["engine"] == "slime" and config["train"]["slime"]["nodes"] > 1:
+        try:
+            os.environ.update(handed_on(settings.apptainer_args, scratch, os.environ))
+        except ValueError as error:
+            sys.exit(f"apptainer-args: {settings.apptainer_args}: {error}")
 
 
 def make_cache_or_stop():

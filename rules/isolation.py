@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -107,7 +108,7 @@ def of_another_job(environment: Mapping[str, str]) -> list[str]:
 
 
 def handed_on(given: str, scratch: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """In a job on several nodes, a variable that says how its container is started; see :func:`started_elsewhere`.
+    """A variable that says how a container is started, for the other nodes of its job; see :func:`started_elsewhere`.
 
     Parameters
     ----------
@@ -123,8 +124,6 @@ def handed_on(given: str, scratch: Path, environment: Mapping[str, str]) -> dict
     ValueError
         If the shell cannot read the arguments; says why.
     """
-    if int(environment.get("SLURM_JOB_NUM_NODES", "1")) == 1:
-        return {}
     # Snakemake has the shell read them, with all that it replaces.
     read = subprocess.run(["bash", "-c", f"printf '%s\\0' {given}"], capture_output=True, text=True, env=environment)
     if read.returncode:
@@ -140,7 +139,8 @@ def handed_on(given: str, scratch: Path, environment: Mapping[str, str]) -> dict
             if name in _FOUND_BY or (name.startswith(_READ) and not name.startswith(_UNREAD) and name not in past)
         },
     }
-    return {f"APPTAINERENV_{START}": json.dumps(start)}
+    # Apptainer has a shell read the values of variables, which would replace what stands behind a $.
+    return {f"APPTAINERENV_{START}": base64.b64encode(json.dumps(start).encode()).decode()}
 
 
 def started_elsewhere(command: Sequence[str], environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
@@ -166,7 +166,7 @@ def started_elsewhere(command: Sequence[str], environment: Mapping[str, str]) ->
     PermissionError
         If somebody else made the folder of scratch.
     """
-    start = json.loads(environment[START])
+    start = json.loads(base64.b64decode(environment[START]))
     folder = _own_folder(_own_folder(Path(start["scratch"])) / environment["SLURMD_NODENAME"])
     call = ["apptainer", "exec", *start["arguments"], *_scratch_arguments(folder), *command]
     node = {name: value for name, value in environment.items() if name != START}

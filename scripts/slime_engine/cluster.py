@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib.util
 import ipaddress
@@ -106,28 +107,42 @@ def nodes_of_job(count: int, gpus: int, environment: Mapping[str, str]) -> Nodes
     InputError
         If they are not as many, or the others cannot be reached.
     """
-    given = int(environment.get("SLURM_JOB_NUM_NODES", "1"))
-    if given != count:
-        raise InputError(
-            f"train.slime.nodes: {count} machines, but the job has {given}. Set `nodes: {count}` for train in "
-            "slurm/config.yaml, with the GPUs of one node as gres."
-        )
     if count == 1:
+        _check_count(count, int(environment.get("SLURM_JOB_NUM_NODES", "1")))
         return Nodes(1, gpus, ())
+    if "SLURM_JOB_ID" not in environment:
+        raise InputError(f"train.slime.nodes: {count} machines, but this is no job of Slurm.")
     for program in ("srun", "scontrol"):
         if shutil.which(program) is None:
             raise InputError(
                 f"train.slime.nodes: {program} is not found, by which the other machines are reached. "
                 "Bind Slurm's programs, libraries and configuration into the container (apptainer-args)."
             )
-    listed = subprocess.run(
-        ["scontrol", "show", "hostnames", environment.get("SLURM_JOB_NODELIST", "")], capture_output=True, text=True
+    # Snakemake starts the rule as a step on the first node, in whose environment the job's other nodes are not named.
+    job = dict(
+        field.partition("=")[::2] for field in _scontrol("--oneliner", "show", "job", environment["SLURM_JOB_ID"])
     )
-    names = listed.stdout.split()
-    if listed.returncode or len(names) != count:
-        raise InputError(f"scontrol: {listed.stderr.strip() or f'{len(names)} names of {count} machines'}.")
+    names = _scontrol("show", "hostnames", job.get("NodeList", ""))
+    _check_count(count, len(names))
     here = environment.get("SLURMD_NODENAME", socket.gethostname())
     return Nodes(count, gpus, tuple(name for name in names if name != here))
+
+
+def _check_count(count: int, given: int) -> None:
+    if given != count:
+        raise InputError(
+            f"train.slime.nodes: {count} machines, but the job has {given}. Set `nodes: {count}` for train in "
+            "slurm/config.yaml, with the GPUs of one node as gres."
+        )
+
+
+def _scontrol(*arguments: str) -> list[str]:
+    """The words that scontrol says."""
+    done = subprocess.run(["scontrol", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise InputError(f"train.slime.nodes: scontrol fails ({said[-1] if said else done.returncode}).")
+    return done.stdout.split()
 
 
 def address_of(nodes: Nodes) -> str:
@@ -250,7 +265,8 @@ def worker_command(
     step += ["--ntasks-per-node=1", f"--nodelist={','.join(nodes.others)}", f"--gres=gpu:{nodes.gpus}"]
     ray = [programs.ray, "start", f"--address={variables['RAY_ADDRESS']}", "--block", "--disable-usage-stats"]
     given = [f"{name}={value}" for name, value in variables.items()]
-    # A keeper there, too: it ends what Ray started when srun's task is ended.
+    # A keeper there, too. Ended, srun has Slurm kill all that descends from its task: what lost its parent does so
+    # from the keeper. When the task itself gets SIGTERM (scancel, a time limit), the keeper ends it all.
     keeper = ["env", *given, sys.executable, str(SCRIPTS / "slime_engine" / "keeper.py"), "0"]
     return [*step, *_container(environment), *keeper, *ray, *_resources(nodes)]
 
@@ -266,7 +282,8 @@ def _container(environment: Mapping[str, str]) -> list[str]:
             "Start the training with Snakemake, in a job on several nodes."
         )
     # Of this container's environment nothing else (but SLURM_) gets out to the machine, whose programs those are.
-    return [f"--export={START}", json.loads(start)["python"], str(SCRIPTS.parent / "rules" / "enter.py"), image]
+    python = json.loads(base64.b64decode(start))["python"]
+    return [f"--export={START}", python, str(SCRIPTS.parent / "rules" / "enter.py"), image]
 
 
 def _resources(nodes: Nodes) -> list[str]:

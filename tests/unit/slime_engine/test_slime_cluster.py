@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import stat
@@ -125,18 +124,36 @@ def test_ports_are_free_and_different() -> None:
     assert len(set(ports)) == 20
 
 
+SCONTROL = """#!/bin/sh
+case "$*" in
+  "--oneliner show job 7") echo "JobId=7 JobName=a b NodeList=node[1-2] BatchHost=node1 NumNodes=2" ;;
+  "--oneliner show job 8") echo "JobId=8 NodeList=node1" ;;
+  "show hostnames node[1-2]") echo node1; echo node2 ;;
+  "show hostnames node1") echo node1 ;;
+  *) echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1 ;;
+esac
+"""
+
+
 def test_the_machines_of_a_job_are_those_that_slurm_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert nodes_of_job(1, 8, {}) == Nodes(1, 8, ())
-    with pytest.raises(InputError, match="2 machines, but the job has 1"):
-        nodes_of_job(2, 8, {"SLURM_JOB_NUM_NODES": "1"})
-    given = {"SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "node[1-2]", "SLURMD_NODENAME": "node1"}
+    with pytest.raises(InputError, match="1 machines, but the job has 2"):
+        nodes_of_job(1, 8, {"SLURM_JOB_NUM_NODES": "2"})
+    with pytest.raises(InputError, match=r"2 machines, but this is no job of Slurm\."):
+        nodes_of_job(2, 8, {})
+    # A step on one node, as Snakemake starts it.
+    given = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODELIST": "node1", "SLURMD_NODENAME": "node1"}
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="srun is not found"):
         nodes_of_job(2, 8, given)
-    for name, text in (("srun", ""), ("scontrol", "[ $3 = 'node[1-2]' ] && echo node1 && echo node2")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+    for name, text in (("srun", "#!/bin/sh\n"), ("scontrol", SCONTROL)):
+        (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(stat.S_IRWXU)
     assert nodes_of_job(2, 8, given) == Nodes(2, 8, ("node2",))
+    with pytest.raises(InputError, match=r"2 machines, but the job has 1\. Set `nodes: 2`"):
+        nodes_of_job(2, 8, given | {"SLURM_JOB_ID": "8"})
+    with pytest.raises(InputError, match=r"scontrol fails .*Invalid job id"):
+        nodes_of_job(2, 8, given | {"SLURM_JOB_ID": "9"})
 
 
 def test_the_address_is_the_one_on_the_way_to_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +175,7 @@ def test_an_address_that_no_other_machine_reaches_is_refused() -> None:
 
 
 VARIABLES = {"RAY_ADDRESS": "10.0.0.1:5000", "no_proxy": "a,b c"}
-CONTAINER = {"APPTAINER_CONTAINER": "/images/train-slime.sif", START: json.dumps({"python": "/project/python"})}
+CONTAINER = {"APPTAINER_CONTAINER": "/images/train-slime.sif", START: "eyJweXRob24iOiAiL3Byb2plY3QvcHl0aG9uIn0="}
 
 
 def test_on_other_machines_ray_is_one_task_each_with_a_keeper() -> None:
