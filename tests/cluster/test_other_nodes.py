@@ -106,11 +106,14 @@ def test_a_signal_to_the_task_reaches_the_keeper_in_the_container(node: Node) ->
     strays = node.project / "strays"
     command = f"python stray.py {shlex.quote(str(strays))}; sleep 600"
     running = node.start("python", node.project / "keeper.py", "0", "sh", "-c", command)
-    stray = int(wait_for(lambda: strays.exists() and strays.read_text(), 60))
-    assert alive(stray)
-    running.send_signal(signal.SIGTERM)
-    assert running.wait(60) == 128 + signal.SIGTERM
-    running.communicate()
+    try:
+        stray = int(wait_for(lambda: strays.exists() and strays.read_text(), 60))
+        assert alive(stray)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == 128 + signal.SIGTERM
+    finally:
+        running.kill()
+        running.communicate()
     assert not alive(stray)
 
 
