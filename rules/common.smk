@@ -15,6 +15,7 @@ from digest import code_digest, constant
 from images import image_of, image_path, root_arguments
 from isolation import (
     arguments,
+    handed_on,
     hub_cache,
     named_paths,
     of_another_job,
@@ -104,6 +105,11 @@ def isolate(settings):
     for name in of_another_job(os.environ):
         del os.environ[name]
     os.environ.update(passed(os.environ))
+    if config["train"]["engine"] == "slime" and config["train"]["slime"]["nodes"] > 1:
+        try:
+            os.environ.update(handed_on(settings.apptainer_args, scratch, os.environ))
+        except ValueError as error:
+            sys.exit(f"apptainer-args: {settings.apptainer_args}: {error}")
 
 
 def make_cache_or_stop():

@@ -46,7 +46,7 @@ def check_reward(function: str, variables: Mapping[str, str]) -> None:
     function
         ``package.module.function``.
     variables
-        Environment of slime's processes.
+        What slime's processes have beside this one's environment.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def check_reward(function: str, variables: Mapping[str, str]) -> None:
         Says what Python says.
     """
     done = subprocess.run(
-        [sys.executable, "-c", _IMPORT, function], env=dict(variables), capture_output=True, text=True
+        [sys.executable, "-c", _IMPORT, function], env=os.environ | dict(variables), capture_output=True, text=True
     )
     if done.returncode:
         said = done.stderr.strip().splitlines()

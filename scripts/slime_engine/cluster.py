@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib.util
 import ipaddress
+import json
 import os
 import selectors
 import shutil
@@ -27,6 +29,7 @@ SCRIPTS = Path(__file__).parents[1]
 # with common names (train, evaluate, inference) before those of the image.
 IMPORTED = ("slime_engine", "trading", "grpo")
 READY_S = 180  # for Ray's head to listen
+START = "CONTAINER_START"  # set by rules/isolation.py in a job on several nodes
 
 
 @dataclass(frozen=True)
@@ -104,28 +107,42 @@ def nodes_of_job(count: int, gpus: int, environment: Mapping[str, str]) -> Nodes
     InputError
         If they are not as many, or the others cannot be reached.
     """
-    given = int(environment.get("SLURM_JOB_NUM_NODES", "1"))
-    if given != count:
-        raise InputError(
-            f"train.slime.nodes: {count} machines, but the job has {given}. Set `nodes: {count}` for train in "
-            "slurm/config.yaml, with the GPUs of one node as gres."
-        )
     if count == 1:
+        _check_count(count, int(environment.get("SLURM_JOB_NUM_NODES", "1")))
         return Nodes(1, gpus, ())
+    if "SLURM_JOB_ID" not in environment:
+        raise InputError(f"train.slime.nodes: {count} machines, but this is no job of Slurm.")
     for program in ("srun", "scontrol"):
         if shutil.which(program) is None:
             raise InputError(
                 f"train.slime.nodes: {program} is not found, by which the other machines are reached. "
                 "Bind Slurm's programs, libraries and configuration into the container (apptainer-args)."
             )
-    listed = subprocess.run(
-        ["scontrol", "show", "hostnames", environment.get("SLURM_JOB_NODELIST", "")], capture_output=True, text=True
+    # Snakemake starts the rule as a step on the first node, in whose environment the job's other nodes are not named.
+    job = dict(
+        field.partition("=")[::2] for field in _scontrol("--oneliner", "show", "job", environment["SLURM_JOB_ID"])
     )
-    names = listed.stdout.split()
-    if listed.returncode or len(names) != count:
-        raise InputError(f"scontrol: {listed.stderr.strip() or f'{len(names)} names of {count} machines'}.")
+    names = _scontrol("show", "hostnames", job.get("NodeList", ""))
+    _check_count(count, len(names))
     here = environment.get("SLURMD_NODENAME", socket.gethostname())
     return Nodes(count, gpus, tuple(name for name in names if name != here))
+
+
+def _check_count(count: int, given: int) -> None:
+    if given != count:
+        raise InputError(
+            f"train.slime.nodes: {count} machines, but the job has {given}. Set `nodes: {count}` for train in "
+            "slurm/config.yaml, with the GPUs of one node as gres."
+        )
+
+
+def _scontrol(*arguments: str) -> list[str]:
+    """The words that scontrol says."""
+    done = subprocess.run(["scontrol", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise InputError(f"train.slime.nodes: scontrol fails ({said[-1] if said else done.returncode}).")
+    return done.stdout.split()
 
 
 def address_of(nodes: Nodes) -> str:
@@ -166,8 +183,8 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def environment(base: Mapping[str, str], programs: Programs, imports: Path, head: str) -> dict[str, str]:
-    """Environment of Ray and of slime, and so of all their processes.
+def own_variables(base: Mapping[str, str], programs: Programs, imports: Path, head: str) -> dict[str, str]:
+    """What Ray and slime, and so all their processes, on all machines, have beside a container's own environment.
 
     Parameters
     ----------
@@ -183,8 +200,9 @@ def environment(base: Mapping[str, str], programs: Programs, imports: Path, head
         dict.fromkeys(filter(None, [base.get("no_proxy"), "localhost", "127.0.0.1", host, socket.gethostname()]))
     )
     path = os.pathsep.join(filter(None, [str(imports), str(programs.megatron), base.get("PYTHONPATH")]))
-    return {
-        **base,
+    # The rule says how many threads a process has.
+    threads = {name: value for name, value in base.items() if name == "OMP_NUM_THREADS"}
+    return threads | {
         "PYTHONPATH": path,
         "PYTHONUNBUFFERED": "1",
         # slime's parser asks for it where the model is split; read in the driver and in each process.
@@ -225,16 +243,47 @@ def head_command(programs: Programs, nodes: Nodes, host: str, ports: Sequence[in
     ]
 
 
-def worker_command(programs: Programs, nodes: Nodes, head: str, environment: Mapping[str, str]) -> list[str]:
-    """Ray on the other machines, one task on each, in this job's container."""
+def worker_command(
+    programs: Programs, nodes: Nodes, variables: Mapping[str, str], environment: Mapping[str, str]
+) -> list[str]:
+    """Ray on the other machines, one task on each, in a container like this job's own.
+
+    Parameters
+    ----------
+    variables
+        Those of :func:`own_variables`.
+    environment
+        This process's.
+
+    Raises
+    ------
+    InputError
+        If this is a container, and nothing says how it was started.
+    """
     others = len(nodes.others)
     step = ["srun", "--overlap", "--kill-on-bad-exit=1", f"--nodes={others}", f"--ntasks={others}"]
     step += ["--ntasks-per-node=1", f"--nodelist={','.join(nodes.others)}", f"--gres=gpu:{nodes.gpus}"]
-    image = environment.get("APPTAINER_CONTAINER")
-    container = ["apptainer", "exec", "--nv", "--bind", str(SCRIPTS.parent), image] if image else []
-    ray = [programs.ray, "start", f"--address={head}", "--block", "--disable-usage-stats", *_resources(nodes)]
-    # A keeper there, too: it ends what Ray started when srun's task is ended.
-    return [*step, *container, sys.executable, str(SCRIPTS / "slime_engine" / "keeper.py"), "0", *ray]
+    ray = [programs.ray, "start", f"--address={variables['RAY_ADDRESS']}", "--block", "--disable-usage-stats"]
+    given = [f"{name}={value}" for name, value in variables.items()]
+    # A keeper there, too. Ended, srun has Slurm kill all that descends from its task: what lost its parent does so
+    # from the keeper. When the task itself gets SIGTERM (scancel, a time limit), the keeper ends it all.
+    keeper = ["env", *given, sys.executable, str(SCRIPTS / "slime_engine" / "keeper.py"), "0"]
+    return [*step, *_container(environment), *keeper, *ray, *_resources(nodes)]
+
+
+def _container(environment: Mapping[str, str]) -> list[str]:
+    """The beginning of a command that runs in a container on another machine; nothing if this is none."""
+    image, start = environment.get("APPTAINER_CONTAINER"), environment.get(START)
+    if not image:
+        return []
+    if not start:
+        raise InputError(
+            f"train.slime.nodes: {START} is not set, which says how containers are started on the other machines. "
+            "Start the training with Snakemake, in a job on several nodes."
+        )
+    # Of this container's environment nothing else (but SLURM_) gets out to the machine, whose programs those are.
+    python = json.loads(base64.b64decode(start))["python"]
+    return [f"--export={START}", python, str(SCRIPTS.parent / "rules" / "enter.py"), image]
 
 
 def _resources(nodes: Nodes) -> list[str]:
@@ -247,14 +296,14 @@ def _resources(nodes: Nodes) -> list[str]:
 def ray(
     programs: Programs, nodes: Nodes, variables: Mapping[str, str], ports: Sequence[int], log: Path
 ) -> Iterator[Ray]:
-    """Ray on all machines of the job, for as long as the block lasts.
+    """Ray on all machines of the job, for as long as the block lasts; `variables` are those of :func:`own_variables`.
 
     Raises
     ------
     InputError
         If it does not come up; names its log.
     """
-    host, head = variables["RAY_ADDRESS"].rpartition(":")[0], variables["RAY_ADDRESS"]
+    host = variables["RAY_ADDRESS"].rpartition(":")[0]
     with contextlib.ExitStack() as stack:
         # Short, because sockets lie below it, and on this machine.
         temporary = Path(stack.enter_context(_temporary()))
@@ -264,9 +313,8 @@ def ray(
         ]
         _wait_for_port(host, ports[0], started[0], log)
         if nodes.others:
-            started.append(
-                stack.enter_context(process(worker_command(programs, nodes, head, os.environ), variables, handle))
-            )
+            command = worker_command(programs, nodes, variables, os.environ)
+            started.append(stack.enter_context(process(command, variables, handle)))
         yield Ray(started, log)
 
 
@@ -288,10 +336,13 @@ class Ray:
 def process(
     command: Sequence[str], variables: Mapping[str, str], output: int | IO[bytes], place: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program with its keeper, in a session of its own; when the block ends nothing of it is left."""
+    """A program with its keeper, in a session of its own; when the block ends nothing of it is left.
+
+    It has this process's environment, and `variables`.
+    """
     started = subprocess.Popen(
         kept(command),
-        env=dict(variables),
+        env=os.environ | dict(variables),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,

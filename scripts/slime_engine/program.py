@@ -110,7 +110,7 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     ports = cluster.free_ports(2)
     host = cluster.address_of(nodes)
     imports = cluster.link_imports(folder / "imports")
-    variables = cluster.environment(os.environ, programs, imports, f"{host}:{ports[0]}")
+    variables = cluster.own_variables(os.environ, programs, imports, f"{host}:{ports[0]}")
     checks.check_reward(hooks.REWARD, variables)
     if done:
         print(f"resuming after iteration {done}", flush=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 SOURCES = Path(__file__).parent / "slime_stand_in"
 
 
-def build(folder: Path) -> dict[str, str]:
+def build(folder: Path, python: str = sys.executable) -> dict[str, str]:
     """Put the stand-ins into a folder; the variables that put them in place of the real ones."""
     programs, packages = folder / "bin", folder / "packages"
     programs.mkdir(parents=True)
@@ -20,7 +20,7 @@ def build(folder: Path) -> dict[str, str]:
     shutil.copy(SOURCES / "stray.py", folder)
     seen = "print('0, GPU-1, NVIDIA H100 80GB HBM3, 81559, 550.54.15')"
     for name, text in (("ray", (SOURCES / "ray.py").read_text()), ("nvidia-smi", seen)):
-        (programs / name).write_text(f"#!{sys.executable}\n{text}")
+        (programs / name).write_text(f"#!{python}\n{text}")
         (programs / name).chmod(0o755)
     for name, version in (("slime", "0.2.1"), ("ray", "2.0")):
         information = packages / f"{name}-{version}.dist-info"

@@ -16,7 +16,7 @@ import pytest
 
 from common.errors import InputError
 from slime_engine import checkpoints, checks, cluster
-from slime_engine.cluster import Nodes, Programs, environment, free_ports, nodes_of_job, worker_command
+from slime_engine.cluster import START, Nodes, Programs, free_ports, nodes_of_job, own_variables, worker_command
 from slime_engine.keeper import kept
 
 PROGRAMS = Programs(Path("/slime/train.py"), Path("/megatron"), "/bin/ray")
@@ -124,18 +124,36 @@ def test_ports_are_free_and_different() -> None:
     assert len(set(ports)) == 20
 
 
+SCONTROL = """#!/bin/sh
+case "$*" in
+  "--oneliner show job 7") echo "JobId=7 JobName=a b NodeList=node[1-2] BatchHost=node1 NumNodes=2" ;;
+  "--oneliner show job 8") echo "JobId=8 NodeList=node1" ;;
+  "show hostnames node[1-2]") echo node1; echo node2 ;;
+  "show hostnames node1") echo node1 ;;
+  *) echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1 ;;
+esac
+"""
+
+
 def test_the_machines_of_a_job_are_those_that_slurm_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert nodes_of_job(1, 8, {}) == Nodes(1, 8, ())
-    with pytest.raises(InputError, match="2 machines, but the job has 1"):
-        nodes_of_job(2, 8, {"SLURM_JOB_NUM_NODES": "1"})
-    given = {"SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "node[1-2]", "SLURMD_NODENAME": "node1"}
+    with pytest.raises(InputError, match="1 machines, but the job has 2"):
+        nodes_of_job(1, 8, {"SLURM_JOB_NUM_NODES": "2"})
+    with pytest.raises(InputError, match=r"2 machines, but this is no job of Slurm\."):
+        nodes_of_job(2, 8, {})
+    # A step on one node, as Snakemake starts it.
+    given = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODELIST": "node1", "SLURMD_NODENAME": "node1"}
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="srun is not found"):
         nodes_of_job(2, 8, given)
-    for name, text in (("srun", ""), ("scontrol", "[ $3 = 'node[1-2]' ] && echo node1 && echo node2")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+    for name, text in (("srun", "#!/bin/sh\n"), ("scontrol", SCONTROL)):
+        (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(stat.S_IRWXU)
     assert nodes_of_job(2, 8, given) == Nodes(2, 8, ("node2",))
+    with pytest.raises(InputError, match=r"2 machines, but the job has 1\. Set `nodes: 2`"):
+        nodes_of_job(2, 8, given | {"SLURM_JOB_ID": "8"})
+    with pytest.raises(InputError, match=r"scontrol fails .*Invalid job id"):
+        nodes_of_job(2, 8, given | {"SLURM_JOB_ID": "9"})
 
 
 def test_the_address_is_the_one_on_the_way_to_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,28 +174,63 @@ def test_an_address_that_no_other_machine_reaches_is_refused() -> None:
         cluster.address_of(Nodes(2, 8, ("no-such-machine.invalid",)))
 
 
-def test_on_other_machines_ray_is_one_task_each_in_the_same_image() -> None:
-    nodes = Nodes(3, 8, ("node2", "node3"))
-    command = worker_command(PROGRAMS, nodes, "10.0.0.1:5000", {"APPTAINER_CONTAINER": "/images/train-slime.sif"})
+VARIABLES = {"RAY_ADDRESS": "10.0.0.1:5000", "no_proxy": "a,b c"}
+CONTAINER = {"APPTAINER_CONTAINER": "/images/train-slime.sif", START: "eyJweXRob24iOiAiL3Byb2plY3QvcHl0aG9uIn0="}
+
+
+def test_on_other_machines_ray_is_one_task_each_with_a_keeper() -> None:
+    command = worker_command(PROGRAMS, Nodes(3, 8, ("node2", "node3")), VARIABLES, {})
     assert command[0] == "srun"
     assert {"--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--nodelist=node2,node3"} <= set(command)
-    assert command.index("/images/train-slime.sif") < command.index("/bin/ray")
-    assert command[command.index("/bin/ray") :][:3] == ["/bin/ray", "start", "--address=10.0.0.1:5000"]
-    assert {"--block", "--num-gpus=8", "--num-cpus=10"} <= set(command)
+    assert "--export=CONTAINER_START" not in command  # all of the environment
+    program = command[command.index("env") :]
+    assert program[:3] == ["env", "RAY_ADDRESS=10.0.0.1:5000", "no_proxy=a,b c"]
+    keeper = program[program.index(sys.executable) :]
+    assert keeper[1:6] == [kept([])[1], "0", "/bin/ray", "start", "--address=10.0.0.1:5000"]
+    assert {"--block", "--num-gpus=8", "--num-cpus=10"} <= set(keeper)
+
+
+def test_out_of_a_container_they_are_in_the_same_image_and_only_how_to_start_it_goes_out() -> None:
+    nodes = Nodes(2, 8, ("node2",))
+    command, without = (worker_command(PROGRAMS, nodes, VARIABLES, given) for given in (CONTAINER, {}))
+    place = without.index("env")
+    entered = command[place : command.index("env")]
+    assert entered == [
+        "--export=CONTAINER_START",
+        "/project/python",
+        str(cluster.SCRIPTS.parent / "rules" / "enter.py"),
+        "/images/train-slime.sif",
+    ]
+    assert command == [*without[:place], *entered, *without[place:]]
+
+
+def test_a_container_of_which_nobody_says_how_it_was_started_starts_no_others() -> None:
+    given = {"APPTAINER_CONTAINER": "/images/train-slime.sif"}
+    with pytest.raises(InputError, match=r"CONTAINER_START is not set.*Start the training with Snakemake"):
+        worker_command(PROGRAMS, Nodes(2, 8, ("node2",)), VARIABLES, given)
 
 
 def test_the_jobs_own_variables_come_before_the_users() -> None:
-    base = {"PYTHONPATH": "/mine", "no_proxy": "corp", "RAY_ADDRESS": "another:1", "LANG": "C"}
-    made = environment(base, PROGRAMS, Path("/imports"), "10.0.0.1:5000")
+    base = {"PYTHONPATH": "/mine", "no_proxy": "corp", "RAY_ADDRESS": "another:1", "LANG": "C", "OMP_NUM_THREADS": "1"}
+    made = own_variables(base, PROGRAMS, Path("/imports"), "10.0.0.1:5000")
     assert made["PYTHONPATH"] == "/imports:/megatron:/mine"
     assert made["RAY_ADDRESS"] == "10.0.0.1:5000"
     assert {"corp", "10.0.0.1", "localhost"} <= set(made["no_proxy"].split(","))
-    assert (made["CUDA_DEVICE_MAX_CONNECTIONS"], made["LANG"]) == ("1", "C")
+    assert (made["CUDA_DEVICE_MAX_CONNECTIONS"], made["OMP_NUM_THREADS"]) == ("1", "1")
+    assert "LANG" not in made
+
+
+def test_a_program_has_them_and_the_rest_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANG", "C")
+    monkeypatch.setenv("RAY_ADDRESS", "another:1")
+    with cluster.process(["env"], VARIABLES, subprocess.PIPE) as running:
+        said = running.stdout.read().decode().splitlines()
+    assert {"LANG=C", "RAY_ADDRESS=10.0.0.1:5000"} <= set(said)
 
 
 def test_the_reward_can_be_imported_where_slime_runs(tmp_path: Path) -> None:
     imports = cluster.link_imports(tmp_path / "imports")
-    variables = environment(os.environ, PROGRAMS, imports, "127.0.0.1:1")
+    variables = own_variables(os.environ, PROGRAMS, imports, "127.0.0.1:1")
     checks.check_reward("slime_engine.hooks.reward", variables)
     with pytest.raises(InputError, match=r"cannot be imported .*no attribute 'missing'"):
         checks.check_reward("slime_engine.hooks.missing", variables)

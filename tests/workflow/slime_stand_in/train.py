@@ -40,6 +40,8 @@ args, _ = parser.parse_known_args()
 for name, value in yaml.safe_load(Path(args.custom_config_path).read_text()).items():
     setattr(args, name, value)
 subprocess.run([sys.executable, folder / "stray.py", folder / "strays"], check=True)
+while not all((folder / f"ray-{name}.json").exists() for name in os.environ.get("STAND_IN_WAITS_FOR", "").split()):
+    time.sleep(0.1)  # for Ray on the other machines, as slime does
 if "STAND_IN_STUBBORN" in os.environ:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
