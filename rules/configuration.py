@@ -18,6 +18,7 @@ import jsonschema
 import yaml
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+from common.output import reader_may_leave
 from slime_engine.layout import Layout
 
 Schema = Mapping[str, Any]
@@ -383,4 +384,5 @@ This page is made from schema.yaml: `.venv/bin/python rules/configuration.py > c
 
 
 if __name__ == "__main__":
-    sys.stdout.write(document(read_schema(Path(__file__).parents[1] / "config" / "schema.yaml")))
+    with reader_may_leave():
+        sys.stdout.write(document(read_schema(Path(__file__).parents[1] / "config" / "schema.yaml")))

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from common.errors import InputError
+from common.errors import InputError, run
 from configuration import ConfigurationError, read_schema, resolve
 from planning.machine import GPUS
 from planning.model import weights
@@ -246,4 +246,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, recorded=False)
