@@ -192,10 +192,8 @@ def _problems(error: jsonschema.ValidationError) -> list[str]:
 
 def _unknown(path: list[str], key: str, value: Any, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    place = ".".join(path) or "the configuration"
-    name = ".".join([*path, key])
-    return f"{name}: unknown key, given {_shown(value)}.{hint} Keys of {place}: {_list(known)}."
+    hint = f"Did you mean {near[0]}?" if near else "config/README.md lists the keys."
+    return f"{'.'.join([*path, key])}: unknown key, given {_shown(value)}. {hint}"
 
 
 def _problem(key: str, value: Any, what: str) -> str:
