@@ -18,6 +18,7 @@ import jsonschema
 import yaml
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+from common.options import allowed
 from common.output import reader_may_leave
 from slime_engine.layout import Layout
 
@@ -305,37 +306,6 @@ def _slime_contradictions(settings: Settings) -> list[str]:
     return problems + [_problem(*problem) for problem in layout.problems(slime["engine_gpus"])]
 
 
-def allowed(schema: Schema) -> str:
-    """What a key may be, in words."""
-    if "allowed" in schema:
-        words = schema["allowed"]
-    elif "enum" in schema:
-        *most, last = schema["enum"]
-        words = f"{', '.join(most)} or {last}" if most else str(last)
-    elif schema.get("type") == "object":
-        words = f"a section with the keys {_list(list(schema['properties']))}"
-    else:
-        kinds = {
-            "string": "text",
-            "integer": "a whole number",
-            "number": "a number",
-            "boolean": "true or false",
-        }
-        words = kinds[schema["type"]] + _range(schema)
-    return f"{words} ({schema['unit']})" if "unit" in schema else words
-
-
-def _range(schema: Schema) -> str:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    if low is not None and high is not None:
-        return f" from {low} to {high}"
-    least = f"{low} or more" if low is not None else f"above {above}" if above is not None else ""
-    most = f"up to {high}" if high is not None else f"below {below}" if below is not None else ""
-    bounds = " and ".join(bound for bound in (least, most) if bound)
-    return f", {bounds}" if bounds else ""
-
-
 def document(schema: Schema) -> str:
     """config/README.md: every key in a table."""
     rows = [
@@ -377,10 +347,17 @@ at once.
 
 Sections have the names of the rules. A change reruns the rules that read it and what follows them,
 nothing else.
-This page is made from schema.yaml: `.venv/bin/python rules/configuration.py > config/README.md`.
+This page is made from schema.yaml: `.venv/bin/python rules/configuration.py > config/README.md`. Programs take the
+same settings as options, from a copy: `.venv/bin/python rules/configuration.py --json > scripts/common/settings.json`.
 """.splitlines()
 
 
+def copied(schema: Schema) -> str:
+    """scripts/common/settings.json: the schema for programs, which have no package that reads YAML."""
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
+    made = copied if "--json" in sys.argv[1:] else document
     with reader_may_leave():
-        sys.stdout.write(document(read_schema(Path(__file__).parents[1] / "config" / "schema.yaml")))
+        sys.stdout.write(made(read_schema(Path(__file__).parents[1] / "config" / "schema.yaml")))

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from common.errors import InputError, run
 from common.files import read_json, sha256, write_json, write_jsonl
 from common.lease import lease
+from common.options import add_setting, add_settings
 from common.provenance import record, version
 from slime_engine.arguments import refuse
 from slime_engine.layout import NOT_IN_KEY as SLIME_NOT_IN_KEY
 from slime_engine.layout import Layout, without_slime
-from slime_engine.layout import add_arguments as add_slime_arguments
 from training.task import build_task, checked_samples
 
 if TYPE_CHECKING:
@@ -52,49 +52,11 @@ def arguments() -> argparse.Namespace:
     files.add_argument("--train", type=Path, required=True, help="training samples")
     files.add_argument("--validation", type=Path, required=True, help="validation samples, may be empty")
     files.add_argument("--checkpoints", type=Path, required=True, help="folder; each training gets its own below")
-    files.add_argument("--output-manifest", type=Path, required=True)
-    files.add_argument("--output-metrics", type=Path, required=True)
-    parser.add_argument("--engine", choices=["megatron", "slime"], default="megatron")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--tensor", type=int, default=1, help="ranks that share the model")
-    parser.add_argument("--data", type=int, default=1, help="copies of the model")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--recompute", action=argparse.BooleanOptionalAction, default=False)
-    parser.add_argument("--optimizer", choices=["replicated", "distributed", "offloaded"], default="replicated")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--iterations", type=int, required=True)
-    parser.add_argument("--prompts-per-iteration", type=int, required=True)
-    parser.add_argument("--group-size", type=int, required=True)
-    parser.add_argument("--updates-per-iteration", type=int, default=2)
-    parser.add_argument("--tokens-per-micro-batch", type=int, default=16384)
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--max-new-tokens", type=int, required=True)
-    parser.add_argument("--learning-rate", type=float, required=True)
-    parser.add_argument("--warm-up-iterations", type=int, default=0)
-    parser.add_argument("--decay-iterations", type=int, default=0, help="iteration at which the rate is 0; 0: constant")
-    parser.add_argument("--clip-low", type=float, default=0.2)
-    parser.add_argument("--clip-high", type=float, default=0.28)
-    parser.add_argument("--kl-beta", type=float, default=0.04)
-    parser.add_argument("--entropy", type=float, default=0.001)
-    parser.add_argument("--normalise-by-std", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--balance-directions", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--grad-clip", type=float, default=1.0)
-    parser.add_argument("--weight-decay", type=float, default=0.0)
-    parser.add_argument("--reward-scale", type=float, default=1000.0)
-    parser.add_argument("--reward-valid", type=float, default=0.01)
-    parser.add_argument("--reward-invalid", type=float, default=-10.0)
-    parser.add_argument("--spike-threshold", type=float, default=0.2)
-    parser.add_argument("--spike-floor", type=float, default=0.5)
-    parser.add_argument("--spike-action", choices=["skip", "log", "stop"], default="skip")
-    parser.add_argument("--spike-limit", type=int, default=10, help="spikes in a row that stop the training")
-    parser.add_argument("--straggler-ratio", type=float, default=1.5)
-    parser.add_argument("--save-every", type=int, default=100)
-    parser.add_argument("--keep", type=int, default=2)
-    parser.add_argument("--validate-every", type=int, default=0)
-    parser.add_argument("--show-rollouts-every", type=int, default=0)
-    parser.add_argument("--tensorboard", action=argparse.BooleanOptionalAction, default=False)
-    add_slime_arguments(parser)
+    files.add_argument("--output-manifest", type=Path, required=True, help="checkpoint.json")
+    files.add_argument("--output-metrics", type=Path, required=True, help="metrics.jsonl")
+    add_setting(parser, "--device", "device")
+    parser.add_argument("--threads", type=int, default=1, help="Threads of torch on the CPU. Default: 1.")
+    add_settings(parser, "train")
     args = parser.parse_args()
     return args if args.engine == "slime" else without_slime(args)
 
@@ -298,8 +260,6 @@ def check(args: argparse.Namespace) -> None:
             f"train: optimizer {args.optimizer} needs device: cuda and TransformerEngine, whose Adam can be resumed. "
             "Use replicated."
         )
-    if args.group_size < 2:
-        raise InputError(f"train: group_size ({args.group_size}) must be at least 2: advantages compare answers.")
 
 
 def installed(package: str) -> bool:
