@@ -302,32 +302,35 @@ SLIME = {"engine": "slime", "spike_action": "log", "precision": "bf16", "optimiz
 @pytest.mark.parametrize(
     ("train", "device", "line"),
     [
-        ({}, "cpu", 'device: given "cpu"; allowed: cuda, because train.engine is slime.'),
+        ({}, "cpu", 'device: given "cpu"; allowed: cuda, because slime runs on GPUs only.'),
         (
             {"spike_action": "skip"},
             "cuda",
-            'train.spike_action: given "skip"; allowed: log or stop, because train.engine is slime.',
+            'train.spike_action: given "skip"; allowed: log or stop, '
+            "because slime takes its steps before anybody sees the loss.",
         ),
         (
             {"precision": "fp32"},
             "cuda",
-            'train.precision: given "fp32"; allowed: bf16, because train.engine is slime.',
+            'train.precision: given "fp32"; allowed: bf16, because slime trains in nothing else.',
         ),
         (
             {"optimizer": "offloaded"},
             "cuda",
-            'train.optimizer: given "offloaded"; allowed: distributed, because train.engine is slime.',
+            'train.optimizer: given "offloaded"; allowed: distributed, '
+            "because slime shares out the optimiser's state.",
         ),
         (
             {"iterations": 250},
             "cuda",
-            "train.iterations: given 250; allowed: at least 2, and up to save_every (100) or a multiple of it, "
-            "because train.engine is slime.",
+            "train.iterations: given 250; allowed: up to save_every, or a multiple of it, "
+            "because slime saves at its multiples only.",
         ),
         (
             {"save_every": 1},
             "cuda",
-            "train.save_every: given 1; allowed: at least 2, because train.engine is slime.",
+            "train.save_every: given 1; allowed: 2 or more, "
+            "because slime cannot go on from a checkpoint of its first iteration.",
         ),
         (
             {"data": 8, "balance_directions": False, "slime": {"nodes": 3}},
