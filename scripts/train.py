@@ -62,6 +62,26 @@ def arguments() -> argparse.Namespace:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What is trained: the settings, the model's shape, the samples, and the folder of checkpoints."""
+
+    args: argparse.Namespace
+    shape: Qwen3Shape
+    samples: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+    folder: Path
+
+    def announce(self) -> None:
+        """Say what is trained on what."""
+        args, weights = self.args, read_json(self.args.base / "model.json")["weights"]
+        print(
+            f"{weights:,} weights, {len(self.samples)} training and {len(self.validation)} validation prompts, "
+            f"{args.prompts_per_iteration} x {args.group_size} answers an iteration; checkpoints in {self.folder}",
+            flush=True,
+        )
+
+
+@dataclass(frozen=True)
 class Trained:
     """What an engine leaves: the journal's rows, the checkpoint's folder, and what it ran on."""
 
@@ -97,7 +117,7 @@ def main() -> None:
     folder = args.checkpoints / key
     engine = with_slime if args.engine == "slime" else with_megatron
     with contextlib.ExitStack() as held:  # the folder's lease, until the manifest is written
-        trained = engine(args, shape, samples, validation, folder, held)
+        trained = engine(Training(args, shape, samples, validation, folder), held)
         if trained is not None:
             write_results(args, trained, shape, key, folder, made_from)
 
@@ -137,14 +157,7 @@ def write_results(
     print(f"{name}: {sum(row['spike'] for row in rows)} spikes in {args.iterations} iterations")
 
 
-def with_megatron(
-    args: argparse.Namespace,
-    shape: Qwen3Shape,
-    samples: list[dict[str, Any]],
-    validation: list[dict[str, Any]],
-    folder: Path,
-    held: contextlib.ExitStack,
-) -> Trained | None:
+def with_megatron(training: Training, held: contextlib.ExitStack) -> Trained | None:
     """Train with this project's own loop; every process calls it, the first one gets the result."""
     import torch
 
@@ -155,10 +168,11 @@ def with_megatron(
     from grpo.loss import LossSettings
     from grpo.qwen3 import layers_of
 
+    args, shape, folder = training.args, training.shape, training.folder
     torch.set_num_threads(args.threads)
     settings = loop_settings(args)
     ranks = parallel.start(args.device, args.tensor, args.data, args.seed)
-    task = build_task(args, samples, validation, shape.max_positions)
+    task = build_task(args, training.samples, training.validation, shape.max_positions)
     if ranks.first:
         held.enter_context(lease(folder))
     update = UpdateSettings(
@@ -173,7 +187,7 @@ def with_megatron(
     compute = ComputeSettings(args.precision, args.recompute, args.optimizer)
     learner = Learner(shape, args.weights / checkpoint.folder_name(0), ranks, update, compute)
     if ranks.first:
-        announce(args, samples, validation, folder)
+        training.announce()
     loop = Loop(learner, task, settings, folder)
     loop.run(log=lambda line: print(line, flush=True))
     parallel.stop()
@@ -184,52 +198,33 @@ def with_megatron(
     return Trained(Journal(folder / "metrics.jsonl").rows, folder / iteration, device_name, layers_of())
 
 
-def with_slime(
-    args: argparse.Namespace,
-    shape: Qwen3Shape,
-    samples: list[dict[str, Any]],
-    validation: list[dict[str, Any]],
-    folder: Path,
-    held: contextlib.ExitStack,
-) -> Trained:
+def with_slime(training: Training, held: contextlib.ExitStack) -> Trained:
     """Train with slime on Ray, Megatron-LM and SGLang."""
     import gpus
     from grpo.checkpoint import folder_name
     from slime_engine.checkpoints import folder_of
     from slime_engine.program import SAVE, Inputs, train
 
+    args, folder = training.args, training.folder.absolute()
     layout = Layout.of(args)
     seen = gpus.seen(gpus.asked, os.environ)
     gpus.check(seen, layout.gpus_per_node, 0, 0, gpus.describe(os.environ))
-    given = {args.train: samples} | ({args.validation: validation} if validation else {})
+    given = {args.train: training.samples} | ({args.validation: training.validation} if training.validation else {})
     # slime runs in another folder, and Ray elsewhere: paths as they are from everywhere.
     inputs = Inputs(
         (args.weights / folder_name(0)).absolute(),
         args.base.absolute(),
         args.train.absolute(),
-        args.validation.absolute() if validation else None,
+        args.validation.absolute() if training.validation else None,
         {path.absolute(): rows for path, rows in given.items()},
-        shape.as_dict(),
+        training.shape.as_dict(),
     )
-    folder = folder.absolute()
     held.enter_context(lease(folder))
-    announce(args, samples, validation, folder)
+    training.announce()
     print(", ".join(f"{name} {version(name)}" for name in PACKAGES["slime"]), flush=True)
     rows = train(args, inputs, folder)
     return Trained(
         rows, folder_of(folder / SAVE, args.iterations), f"{layout.gpus} x {seen[0].name}", "transformer_engine"
-    )
-
-
-def announce(
-    args: argparse.Namespace, samples: list[dict[str, Any]], validation: list[dict[str, Any]], folder: Path
-) -> None:
-    """Say what is trained on what."""
-    weights = read_json(args.base / "model.json")["weights"]
-    print(
-        f"{weights:,} weights, {len(samples)} training and {len(validation)} validation prompts, "
-        f"{args.prompts_per_iteration} x {args.group_size} answers an iteration; checkpoints in {folder}",
-        flush=True,
     )
 
 
