@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+from common.output import reader_may_leave
 from settings_file import SettingsFileError, read_settings
 
 # What Snakemake itself knows; executors know more, and rules may have resources of their own.
@@ -177,4 +179,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with reader_may_leave():
+        main()

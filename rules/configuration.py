@@ -18,15 +18,13 @@ import jsonschema
 import yaml
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
-from slime_engine.layout import Layout
+from common.options import allowed
+from common.output import reader_may_leave
+from contradictions import contradictions, problem, shown
 
 Schema = Mapping[str, Any]
 Settings = dict[str, Any]
 
-# As many hours the tests of evaluate need (trading.evidence.case.LEAST_BARS).
-LEAST_TEST = 30
-# Names below infer/ that are no variants'.
-_TAKEN = ("trained", "base", "journal", "probe-journal", "variants-journal", "probe.json")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -64,7 +62,7 @@ def resolve(given: Mapping[str, Any], schema: Schema) -> Settings:
     settings = _filled(_plain(given), schema)
     errors = jsonschema.Draft202012Validator(schema).iter_errors(settings)
     problems = [line for error in errors for line in _problems(error)]
-    problems = problems or _contradictions(settings)
+    problems = problems or contradictions(settings)
     if problems:
         raise ConfigurationError(sorted(set(problems)))
     return settings
@@ -76,12 +74,12 @@ def missing_files(settings: Settings) -> list[str]:
     problems = []
     if market["source"] == "csv" and not Path(market["csv"]["path"]).is_file():
         what = "the path of an existing CSV file with the columns timestamp (UTC) and close, which you bring"
-        problems.append(_problem("market.csv.path", market["csv"]["path"], what))
+        problems.append(problem("market.csv.path", market["csv"]["path"], what))
     if model["source"] == "folder" and not Path(model["folder"]).is_dir():
-        problems.append(_problem("base_model.folder", model["folder"], "the path of an existing Hugging Face folder"))
+        problems.append(problem("base_model.folder", model["folder"], "the path of an existing Hugging Face folder"))
     for variant in settings["evaluate"]["variants"]:
         if not Path(variant.partition("=")[2]).is_file():
-            problems.append(_problem("evaluate.variants", variant, "NAME=FILE of an existing decisions.jsonl"))
+            problems.append(problem("evaluate.variants", variant, "NAME=FILE of an existing decisions.jsonl"))
     return problems
 
 
@@ -186,155 +184,13 @@ def _problems(error: jsonschema.ValidationError) -> list[str]:
         sub = error.schema["properties"]
         missing = [key for key in error.validator_value if key not in error.instance]
         return [f"{'.'.join([*path, key])}: missing; allowed: {allowed(sub[key])}." for key in missing]
-    return [_problem(".".join(path) or "configuration", error.instance, allowed(error.schema))]
+    return [problem(".".join(path) or "configuration", error.instance, allowed(error.schema))]
 
 
 def _unknown(path: list[str], key: str, value: Any, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    place = ".".join(path) or "the configuration"
-    name = ".".join([*path, key])
-    return f"{name}: unknown key, given {_shown(value)}.{hint} Keys of {place}: {_list(known)}."
-
-
-def _problem(key: str, value: Any, what: str) -> str:
-    return f"{key}: given {_shown(value)}; allowed: {what}."
-
-
-def _shown(value: Any) -> str:
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names) if names else "none"
-
-
-def _contradictions(settings: Settings) -> list[str]:
-    """Settings that are fine alone but not together."""
-    market, model, train = settings["market"], settings["base_model"], settings["train"]
-    needed = {
-        "csv": ["market.csv.path"],
-        "download": ["market.download.url", "market.download.sha256"],
-        "folder": ["base_model.folder"],
-        "hub": ["base_model.hub.name", "base_model.hub.commit"],
-    }
-    problems = []
-    for section, source in (("market", market["source"]), ("base_model", model["source"])):
-        for key in needed.get(source, []):
-            value = settings
-            for part in key.split("."):
-                value = value[part]
-            if value is None:
-                problems.append(f"{key}: given null; needed, because {section}.source is {source}.")
-    tiny = model["tiny"]
-    if model["source"] == "tiny" and tiny["heads"] % tiny["query_groups"]:
-        problems.append(
-            _problem("base_model.tiny.query_groups", tiny["query_groups"], f"a divisor of heads ({tiny['heads']})")
-        )
-    if 0 < train["decay_iterations"] <= train["warm_up_iterations"]:
-        least = f"0, or more than warm_up_iterations ({train['warm_up_iterations']})"
-        problems.append(_problem("train.decay_iterations", train["decay_iterations"], least))
-    parts = train["updates_per_iteration"] * train["data"] * (2 if train["balance_directions"] else 1)
-    if train["prompts_per_iteration"] % parts:
-        multiple = f"a multiple of {parts} (updates_per_iteration x data, x 2 with balance_directions)"
-        problems.append(_problem("train.prompts_per_iteration", train["prompts_per_iteration"], multiple))
-    if train["engine"] == "slime":
-        problems += _slime_contradictions(settings)
-    tensor = train["tensor"]
-    for name in ("heads", "query_groups", "ffn"):
-        if model["source"] == "tiny" and tiny[name] % tensor:
-            problems.append(_problem("train.tensor", tensor, f"a divisor of base_model.tiny.{name} ({tiny[name]})"))
-    tensor = settings["infer"]["tensor"]
-    for name in ("heads", "ffn"):
-        if model["source"] == "tiny" and tiny[name] % tensor:
-            problems.append(_problem("infer.tensor", tensor, f"a divisor of base_model.tiny.{name} ({tiny[name]})"))
-    hours, test = market["synthetic"]["calibrate"]["hours"], settings["samples"]["test"]
-    if market["source"] == "synthetic" and hours and isinstance(test, int) and hours != test:
-        same = f"0 (no calibration), or as many as samples.test ({test})"
-        problems.append(_problem("market.synthetic.calibrate.hours", hours, same))
-    if isinstance(test, int) and test < LEAST_TEST:
-        problems.append(_problem("samples.test", test, f"{LEAST_TEST} or more: fewer hours test nothing"))
-    evaluate = settings["evaluate"]
-    if evaluate["fast"] >= evaluate["slow"]:
-        problems.append(_problem("evaluate.fast", evaluate["fast"], f"less than slow ({evaluate['slow']})"))
-    return problems + _variant_contradictions(settings)
-
-
-def _variant_contradictions(settings: Settings) -> list[str]:
-    """Variants that are none, or that share a name."""
-    train, trained = settings["train"], settings["infer"]["trained"]
-    names = [variant.partition("=")[0] for variant in settings["evaluate"]["variants"]]
-    names += [variant["name"] for variant in settings["variants"]]
-    problems = []
-    for name in sorted({name for name in names if names.count(name) > 1 or name in _TAKEN}):
-        own = any(variant["name"] == name for variant in settings["variants"])
-        place = "variants" if own else "evaluate.variants"
-        problems.append(_problem(place, name, f"each variant a name of its own, not {_list(list(_TAKEN))}"))
-    saved = sorted({*range(train["save_every"], train["iterations"], train["save_every"]), train["iterations"]})
-    kept = saved[-train["keep"] : -1]
-    for number, variant in enumerate(settings["variants"]):
-        place, temperature = f"variants.{number}", variant["temperature"]
-        if all(value is None for key, value in variant.items() if key != "name"):
-            problems.append(_problem(place, variant["name"], "a variant that differs in something"))
-        if variant["seed"] is not None and not (trained["temperature"] if temperature is None else temperature):
-            problems.append(_problem(f"{place}.seed", variant["seed"], "a seed with a temperature above 0 only"))
-        if variant["iteration"] is not None and variant["iteration"] not in kept:
-            which = f"{_list([str(one) for one in kept])}; train.keep and save_every leave no other beside the last"
-            problems.append(_problem(f"{place}.iteration", variant["iteration"], which))
-    return problems
-
-
-def _slime_contradictions(settings: Settings) -> list[str]:
-    """What the engine slime cannot do; train.py, which says more, refuses it too."""
-    train = settings["train"]
-    slime, iterations, save_every = train["slime"], train["iterations"], train["save_every"]
-    problems = []
-    if settings["device"] != "cuda":
-        problems.append(_problem("device", settings["device"], "cuda, because train.engine is slime"))
-    if train["spike_action"] == "skip":
-        problems.append(_problem("train.spike_action", "skip", "log or stop, because train.engine is slime"))
-    for key, only in (("precision", "bf16"), ("optimizer", "distributed")):
-        if train[key] != only:
-            problems.append(_problem(f"train.{key}", train[key], f"{only}, because train.engine is slime"))
-    if iterations < 2 or (iterations > save_every and iterations % save_every):
-        wanted = f"at least 2, and up to save_every ({save_every}) or a multiple of it, because train.engine is slime"
-        problems.append(_problem("train.iterations", iterations, wanted))
-    if save_every < 2:
-        problems.append(_problem("train.save_every", save_every, "at least 2, because train.engine is slime"))
-    layout = Layout(slime["nodes"], train["tensor"], slime["pipeline"], slime["context"], train["data"])
-    return problems + [_problem(*problem) for problem in layout.problems(slime["engine_gpus"])]
-
-
-def allowed(schema: Schema) -> str:
-    """What a key may be, in words."""
-    if "allowed" in schema:
-        words = schema["allowed"]
-    elif "enum" in schema:
-        *most, last = schema["enum"]
-        words = f"{', '.join(most)} or {last}" if most else str(last)
-    elif schema.get("type") == "object":
-        words = f"a section with the keys {_list(list(schema['properties']))}"
-    else:
-        kinds = {
-            "string": "text",
-            "integer": "a whole number",
-            "number": "a number",
-            "boolean": "true or false",
-        }
-        words = kinds[schema["type"]] + _range(schema)
-    return f"{words} ({schema['unit']})" if "unit" in schema else words
-
-
-def _range(schema: Schema) -> str:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    if low is not None and high is not None:
-        return f" from {low} to {high}"
-    least = f"{low} or more" if low is not None else f"above {above}" if above is not None else ""
-    most = f"up to {high}" if high is not None else f"below {below}" if below is not None else ""
-    bounds = " and ".join(bound for bound in (least, most) if bound)
-    return f", {bounds}" if bounds else ""
+    hint = f"Did you mean {near[0]}?" if near else "config/README.md lists the keys."
+    return f"{'.'.join([*path, key])}: unknown key, given {shown(value)}. {hint}"
 
 
 def document(schema: Schema) -> str:
@@ -349,7 +205,7 @@ def document(schema: Schema) -> str:
 
 
 def _default(schema: Schema) -> str:
-    return f"`{_shown(_plain(schema['default']))}`" if "default" in schema else "none"
+    return f"`{shown(_plain(schema['default']))}`" if "default" in schema else "none"
 
 
 def _keys(schema: Schema, path: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Schema]]:
@@ -378,9 +234,17 @@ at once.
 
 Sections have the names of the rules. A change reruns the rules that read it and what follows them,
 nothing else.
-This page is made from schema.yaml: `.venv/bin/python rules/configuration.py > config/README.md`.
+This page is made from schema.yaml: `.venv/bin/python rules/configuration.py > config/README.md`. Programs take the
+same settings as options, from a copy: `.venv/bin/python rules/configuration.py --json > scripts/common/settings.json`.
 """.splitlines()
 
 
+def copied(schema: Schema) -> str:
+    """scripts/common/settings.json: the schema for programs, which have no package that reads YAML."""
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
-    sys.stdout.write(document(read_schema(Path(__file__).parents[1] / "config" / "schema.yaml")))
+    made = copied if "--json" in sys.argv[1:] else document
+    with reader_may_leave():
+        sys.stdout.write(made(read_schema(Path(__file__).parents[1] / "config" / "schema.yaml")))

@@ -17,9 +17,9 @@ from typing import Any
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from common.errors import InputError
+from common.datasheet import GPUS
+from common.errors import InputError, run
 from configuration import ConfigurationError, read_schema, resolve
-from planning.machine import GPUS
 from planning.model import weights
 from settings_file import SettingsFileError, read_settings
 from training_plan import TrainingPlan, described, duration, gpus_of, plan_of, problems, shape_of
@@ -246,4 +246,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, recorded=False)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common.datasheet import Gpu
 from common.hub import snapshot
 from grpo.shape import Qwen3Shape, read_shape
 from isolation import hub_cache
-from planning.machine import SLIME, Gpu, Task, engine_of
+from planning.machine import SLIME, Task, engine_of
 from planning.memory import Footprint, footprint
 from planning.model import ASSUMED, weights
 from planning.pace import FACTOR, LEAST_WEIGHTS, Pace, pace, sampling_seconds
@@ -64,7 +65,7 @@ def plan_of(settings: Mapping[str, Any], results: Path, gpu: Gpu) -> TrainingPla
         return None
     shape, origin = known
     task, engine = task_of(settings), engine_of(**engine_settings(settings["train"]))
-    memory = footprint(shape, engine, task, gpu)
+    memory = footprint(shape, engine, task, gpu.memory)
     return TrainingPlan(
         name=settings["base_model"]["name"],
         origin=origin,
@@ -99,7 +100,7 @@ def asking(settings: Mapping[str, Any], shape: Qwen3Shape, gpu: Gpu, task: Task)
             pool=infer.get("memory_fraction", 0.85),
             server_gpus=infer.get("tensor", 1),
         )
-        at_once = footprint(shape, SLIME, one, gpu).at_once
+        at_once = footprint(shape, SLIME, one, gpu.memory).at_once
         if not at_once:
             return None
         share, together = -(-questions // infer.get("data", 1)), one.server_gpus

@@ -12,6 +12,7 @@ from pathlib import Path
 from common.errors import InputError, run
 from common.files import read_json, sha256, write_json, written_whole
 from common.hub import MODEL_FILES, snapshot
+from common.options import add_settings
 from common.provenance import record
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors")
@@ -20,24 +21,9 @@ PACKAGES = ("torch", "transformers", "tokenizers", "safetensors")
 def arguments() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", choices=["tiny", "folder", "hub"], required=True)
-    parser.add_argument("--name", required=True, help="what figures and slides call the model")
-    parser.add_argument("--folder", type=Path, help="Hugging Face folder of a Qwen3 (source folder)")
-    parser.add_argument("--hub-name", help="owner and model on the Hugging Face hub (source hub)")
-    parser.add_argument("--hub-commit", help="its commit")
-    parser.add_argument("--hub-cache", type=Path, help="the hub's cache, where fetch_model has put it")
-    parser.add_argument("--hub-record", type=Path, help="SHA-256 of its files, by fetch_model")
-    parser.add_argument("--tiny-layers", type=int, default=2)
-    parser.add_argument("--tiny-hidden", type=int, default=64)
-    parser.add_argument("--tiny-heads", type=int, default=4)
-    parser.add_argument("--tiny-query-groups", type=int, default=2)
-    parser.add_argument("--tiny-head-dim", type=int, default=16)
-    parser.add_argument("--tiny-ffn", type=int, default=192)
-    parser.add_argument("--tiny-seed", type=int, default=0)
-    parser.add_argument("--tiny-warm-up-steps", type=int, default=400)
-    parser.add_argument("--tiny-warm-up-batch", type=int, default=32, help="examples a step")
-    parser.add_argument("--tiny-warm-up-learning-rate", type=float, default=3e-3)
-    parser.add_argument("--threads", type=int, default=1)
+    add_settings(parser, "base_model", paths=["folder", "hub-cache"])
+    parser.add_argument("--hub-record", type=Path, help="SHA-256 of the hub's files, by fetch_model")
+    parser.add_argument("--threads", type=int, default=1, help="Threads of torch. Default: 1.")
     parser.add_argument("--output", type=Path, required=True, help="Hugging Face folder to make")
     return parser.parse_args()
 

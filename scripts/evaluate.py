@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from common.errors import InputError, run
 from common.files import read_json, write_json
+from common.options import add_setting, add_settings
 from common.provenance import check_input, record
 from trading.bars import Bars, format_times, read_bars
 from trading.costs import HOLDS, Execution, kept
@@ -26,12 +26,11 @@ from trading.prompts import LOOK_BACK
 from trading.tables import read_equity
 
 SAMPLES = ("train_samples", "validation_samples", "test_samples")
-DEFAULTS, LIMITS = Settings(), Thresholds()
 
 
 def arguments() -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--bars", type=Path, required=True, help="market/bars.csv")
     add("--market", type=Path, required=True, help="market/summary.json")
@@ -42,29 +41,14 @@ def arguments() -> argparse.Namespace:
     add("--train-samples", type=Path, required=True, help="samples/train.jsonl")
     add("--validation-samples", type=Path, required=True, help="samples/validation.jsonl")
     add("--test-samples", type=Path, required=True, help="samples/test.jsonl")
-    add(
-        "--prompt",
-        choices=list(LOOK_BACK),
-        required=True,
-        help="style of the prompts, which says how far they look back",
-    )
+    what = "Style of the prompts, which says how far they look back."
+    add_setting(parser, "--prompt", "samples.prompt", required=True, meaning=what)
     add("--probe", type=Path, help="infer/probe.json, where the leakage probe ran")
     add("--variants", type=named, nargs="*", default=[], metavar="NAME=FILE", help="decisions of other variants")
     add("--ledger", type=Path, help="folder that remembers each variant ever evaluated on these hours")
     add("--run", default="", help="whose variants they are, in the ledger")
-    add("--leverage", type=float, required=True, help="exposure as a multiple of equity")
-    add("--trials", type=int, default=1, help="variants that were tried on these hours, as far as you know")
-    add("--seed", type=int, default=DEFAULTS.seed, help="of all random draws")
-    add("--permutations", type=int, default=DEFAULTS.permutations, help="rearrangements of the model's positions")
-    add("--bootstrap", type=int, default=DEFAULTS.bootstrap, help="bootstrap paths")
-    add("--reality-check", type=int, default=DEFAULTS.reality_check, help="draws of the test over all variants")
-    add("--confidence", type=float, default=DEFAULTS.confidence, help="of all intervals")
-    add("--momentum", type=int, default=DEFAULTS.momentum, help="window of the momentum rule, in bars")
-    add("--fast", type=int, default=DEFAULTS.fast, help="shorter window of the crossover rule, in bars")
-    add("--slow", type=int, default=DEFAULTS.slow, help="longer window of the crossover rule, in bars")
-    add("--level", type=float, default=LIMITS.level, help="p-value up to which a test passes")
-    add("--deflated-sharpe", type=float, default=LIMITS.deflated_sharpe, help="asked for before skill is spoken of")
-    add("--break-even-bps", type=float, default=LIMITS.break_even_bps, help="what trading costs, basis points a side")
+    add_setting(parser, "--leverage", "simulate.leverage[]", required=True, meaning="Of this simulation.")
+    add_settings(parser, "evaluate", leave_out=["variants"])
     add("--output", type=Path, required=True, help="evidence.json")
     return parser.parse_args()
 
@@ -72,7 +56,9 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Read, check, test, write."""
     args = arguments()
-    thresholds = check_arguments(args)
+    if args.fast >= args.slow:
+        raise InputError(f"--fast {args.fast}: must be shorter than --slow {args.slow}.")
+    thresholds = Thresholds(args.level, args.deflated_sharpe, args.break_even_bps)
     market, metrics = read_json(args.market), read_json(args.metrics)
     check_inputs(metrics, market, args)
     bars = read_bars(args.bars, gaps="allow")
@@ -119,25 +105,6 @@ def main() -> None:
     named = argparse.Namespace(**{**vars(args), "variants": sorted(variants)})
     write_json(args.output, result | record(named, inputs, ["numpy", "arch"]))
     print("\n".join(verdict.sentences.values()))
-
-
-def check_arguments(args: argparse.Namespace) -> Thresholds:
-    """Refuse numbers that no test can be run with."""
-    if not (math.isfinite(args.leverage) and args.leverage > 0):
-        raise InputError(f"--leverage {args.leverage}: must be a number above 0.")
-    for name in ("trials", "permutations", "bootstrap", "reality_check", "momentum", "fast"):
-        if getattr(args, name) < 1:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1.")
-    if args.fast >= args.slow:
-        raise InputError(f"--fast {args.fast}: must be shorter than --slow {args.slow}.")
-    if args.seed < 0:
-        raise InputError(f"--seed {args.seed}: must be 0 or more.")
-    if not 0 < args.confidence < 1:
-        raise InputError(f"--confidence {args.confidence}: must lie between 0 and 1.")
-    try:
-        return Thresholds(args.level, args.deflated_sharpe, args.break_even_bps)
-    except ValueError as error:
-        raise InputError(f"evaluate: {error}.") from None
 
 
 def check_inputs(metrics: dict[str, Any], market: dict[str, Any], args: argparse.Namespace) -> None:

@@ -8,14 +8,15 @@ from pathlib import Path
 from common.errors import InputError, run
 from common.files import write_json
 from common.hub import checked_files, fetch
+from common.options import add_setting
 from common.provenance import record
 
 
 def arguments() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hub-name", required=True, help="owner and model, such as Qwen/Qwen3-4B-Thinking-2507")
-    parser.add_argument("--hub-commit", required=True, help="the commit's 40 digits")
+    add_setting(parser, "--hub-name", "base_model.hub.name", required=True, meaning="Such as Qwen/Qwen3-4B.")
+    add_setting(parser, "--hub-commit", "base_model.hub.commit", required=True, meaning="Its commit.")
     parser.add_argument("--hub-cache", type=Path, required=True, help="the hub's cache, shared by all projects")
     parser.add_argument("--output", type=Path, required=True, help="record of the files")
     return parser.parse_args()

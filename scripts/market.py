@@ -8,8 +8,9 @@ from typing import Any
 
 from common.errors import InputError, run
 from common.files import write_json
+from common.options import add_settings
 from common.provenance import record
-from trading.bars import GAPS, Bars, format_times, write_bars
+from trading.bars import Bars, format_times, write_bars
 from trading.sources import from_csv, from_download
 from trading.synthetic import Calibration, Settings, synthetic_bars
 
@@ -18,51 +19,9 @@ SOURCES = ("synthetic", "csv", "download")
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="what slides and summaries call the market")
-    parser.add_argument("--source", choices=SOURCES, required=True)
-    parser.add_argument("--gaps", choices=GAPS, default="refuse", help="allow gaps, for markets that close")
-
-    market = parser.add_argument_group("synthetic: an hourly market drawn from a seed")
-    market.add_argument("--synthetic-seed", type=int, default=Settings.seed)
-    market.add_argument("--synthetic-bars", type=int, default=Settings.bars)
-    market.add_argument("--synthetic-start", default=Settings.start, help="time of the first bar, UTC")
-    market.add_argument("--synthetic-volatility", type=float, default=Settings.volatility, help="an hour's, a fraction")
-    for name in ("momentum", "trend", "slow-drift"):
-        market.add_argument(
-            f"--synthetic-{name}",
-            type=float,
-            default=getattr(Settings, name.replace("-", "_")),
-            help="strength, in units of an hour's volatility",
-        )
-    end = parser.add_argument_group("synthetic: what constant positions earn on the last hours")
-    end.add_argument("--synthetic-calibrate-hours", type=int, default=Calibration.hours, help="0: no calibration")
-    end.add_argument("--synthetic-calibrate-leverage", type=float, default=Calibration.leverage)
-    end.add_argument(
-        "--synthetic-calibrate-capital", type=float, default=Calibration.capital, help="at the start, dollars"
-    )
-    end.add_argument(
-        "--synthetic-calibrate-buy-capital",
-        type=float,
-        default=Calibration.buy_capital,
-        help="Always Buy's end",
-    )
-    end.add_argument(
-        "--synthetic-calibrate-sell-capital",
-        type=float,
-        default=Calibration.sell_capital,
-        help="Always Sell's end",
-    )
-
-    file = parser.add_argument_group("csv: a file with timestamp (UTC) and close")
-    file.add_argument("--csv-path", type=Path)
-    file.add_argument("--csv-sha256", help="what the file must hash to")
-
-    network = parser.add_argument_group("download: such a file, or a ZIP of exchange klines")
-    network.add_argument("--download-url")
-    network.add_argument("--download-sha256", help="what the download must hash to")
-
-    parser.add_argument("--output-bars", type=Path, required=True)
-    parser.add_argument("--output-summary", type=Path, required=True)
+    add_settings(parser, "market", paths=["csv-path"])
+    parser.add_argument("--output-bars", type=Path, required=True, help="bars.csv")
+    parser.add_argument("--output-summary", type=Path, required=True, help="summary.json")
     return parser.parse_args()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError, run
 from common.files import read_json, write_json
+from common.options import add_setting, add_settings
 from common.provenance import check_input, record
 from inference.asking import PACKAGES, add_flags, answer_all, answer_room, checked_sampling, load_model
 from inference.changes import CHANGES, CONFIDENCE, Changes, changed_prompts, choose, count, reading
@@ -18,9 +18,9 @@ from inference.finishing import read_reply
 from inference.questions import Question, ask, read_samples
 from inference.sampling import Sampling
 from inference.termination import terminable
-from trading.bars import GAPS, Bars, format_times, read_bars
+from trading.bars import Bars, format_times, read_bars
 from trading.decisions import Decisions, read_decisions
-from trading.prompts import LOOK_BACK, STYLES
+from trading.prompts import LOOK_BACK
 
 # Name of the control: nothing changed, but asked again.
 AGAIN = "again"
@@ -35,13 +35,10 @@ def arguments() -> argparse.Namespace:
     add("--samples", type=Path, required=True, help="samples/test.jsonl")
     add("--decisions", type=Path, required=True, help="the model's answers to them: infer/trained/decisions.jsonl")
     add("--summary", type=Path, required=True, help="summary.json of these")
-    add("--prompt", choices=STYLES, required=True, help="style of the samples' prompts")
-    add("--mask", action=argparse.BooleanOptionalAction, default=True, help="whether they were masked (default)")
-    add("--gaps", choices=GAPS, default="refuse", help="allow gaps, for markets that close")
-    add("--hours", type=int, default=200, help="test hours that are asked again (default: 200)")
-    add("--choice-seed", type=int, default=0, help="of the choice of these hours (default: 0)")
-    add("--weeks", type=int, default=370, help="weeks added to all dates (default: 370, seven years and a month)")
-    add("--price-factor", type=float, default=27.0, help="all prices are multiplied by it (default: 27)")
+    add_setting(parser, "--prompt", "samples.prompt", required=True, meaning="Style of the samples' prompts.")
+    add_setting(parser, "--mask", "samples.mask", meaning="Whether they were masked.")
+    add_setting(parser, "--gaps", "market.gaps")
+    add_settings(parser, "probe", leave_out=["enabled", "names"])
     add("--names", nargs="*", default=[], help="names of the market, replaced where a prompt holds one")
     add("--output", type=Path, required=True, help="probe.json")
     return parser.parse_args()
@@ -56,7 +53,6 @@ def main() -> None:
 
 def probe(args: argparse.Namespace) -> None:
     """Check the files against each other first; the engine's start is the slow part."""
-    check_flags(args)
     sampling = checked_sampling(args)
     bars = read_bars(args.bars, args.gaps)
     samples = read_samples(args.samples)
@@ -91,18 +87,6 @@ def probe(args: argparse.Namespace) -> None:
             **record(args, inputs, (*PACKAGES, "numpy", "pandas")),
         },
     )
-
-
-def check_flags(args: argparse.Namespace) -> None:
-    """Refuse numbers that make no sense."""
-    if args.hours < 1:
-        raise InputError(f"--hours {args.hours}: give at least 1.")
-    if args.choice_seed < 0:
-        raise InputError(f"--choice-seed {args.choice_seed}: give 0 or more.")
-    if args.weeks == 0:
-        raise InputError("--weeks 0: changes nothing. Give another number of weeks.")
-    if not (math.isfinite(args.price_factor) and args.price_factor > 0 and args.price_factor != 1):
-        raise InputError(f"--price-factor {args.price_factor}: give a number above 0 other than 1.")
 
 
 def check_summary(args: argparse.Namespace, sampling: Sampling) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,15 +13,15 @@ from numpy.typing import NDArray
 
 from common.errors import InputError, run
 from common.files import read_json, write_json
+from common.options import add_setting, add_settings
 from common.provenance import record
 from trading.accounting import Account, Floats, Terms, account
 from trading.bars import format_times, read_bars
-from trading.costs import HOLDS, SIZINGS, Execution, kept
-from trading.decisions import DIRECTION, Decisions, check_same_questions, first_bar, read_decisions
+from trading.costs import Execution, kept
+from trading.decisions import Decisions, check_same_questions, first_bar, read_decisions
 from trading.metrics import summary, total_return, trades
 from trading.tables import write_equity, write_trades
 
-MOST_LEVERAGE = 1000
 # What helps against invalid answers, beside more room for them.
 REMEDY = {"trained": "train longer", "base": "lower infer.base.temperature"}
 
@@ -35,19 +34,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--trained", type=Path, required=True, help="decisions of the trained model")
     parser.add_argument("--base", type=Path, required=True, help="decisions of the base model")
     parser.add_argument("--trained-summary", type=Path, required=True, help="infer/trained/summary.json")
-    parser.add_argument("--leverage", type=float, required=True, help="exposure as a multiple of equity")
-    parser.add_argument("--capital", type=float, required=True, help="equity before the first hour, in dollars")
     add = parser.add_argument
-    add("--sizing", choices=SIZINGS, required=True, help="rebalanced: leverage restored every bar; fixed: units held")
-    add("--hold", choices=HOLDS, required=True, help="what HOLD does: flat, or keep the position")
-    add("--fee-bps", type=float, required=True, help="fee in basis points of traded notional, a side")
-    add("--slippage-bps", type=float, required=True, help="slippage in basis points of traded notional, a side")
-    add("--funding-long-bps", type=float, required=True, help="basis points of the notional that a long pays an hour")
-    add("--funding-short-bps", type=float, required=True, help="the same of a short; below 0: receives")
-    add("--latency", type=int, required=True, help="bars between decision and fill")
-    add("--maintenance-margin", type=float, required=True, help="equity over notional that liquidates")
-    add("--invalid", choices=list(DIRECTION), required=True, help="how an invalid answer trades")
-    add("--max-invalid-share", type=float, required=True, help="stop if more of a model's answers are invalid")
+    add_setting(parser, "--leverage", "simulate.leverage[]", required=True, meaning="Exposure.")
+    add_settings(parser, "simulate", leave_out=["leverage"])
     add("--output-equity", type=Path, required=True, help="equity.csv")
     add("--output-trades", type=Path, required=True, help="trades.csv")
     add("--output-metrics", type=Path, required=True, help="metrics.json")
@@ -57,7 +46,6 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Read, check, trade, write."""
     args = arguments()
-    check_arguments(args)
     market = read_json(args.market)
     inference = read_json(args.trained_summary)
     # Whether gaps are allowed was decided where the market was made; its bars are taken as they are.
@@ -106,11 +94,7 @@ def main() -> None:
 
 def terms_of_trade(args: argparse.Namespace) -> Execution:
     """Costs, latency, margin and sizing, as the command line gives them."""
-    try:
-        return Execution(**{field.name: getattr(args, field.name) for field in fields(Execution)})
-    except ValueError as error:
-        name, rest = str(error).split(" ", 1)
-        raise InputError(f"--{name.replace('_', '-')}: {rest}.") from None
+    return Execution(**{field.name: getattr(args, field.name) for field in fields(Execution)})
 
 
 def directions(decisions: Decisions, args: argparse.Namespace) -> Floats:
@@ -147,16 +131,6 @@ def ranking(
             row[status] = decisions[key].count(status) if key in decisions else 0
         rows.append(row)
     return sorted(rows, key=lambda row: -row["final_capital"])
-
-
-def check_arguments(args: argparse.Namespace) -> None:
-    """Refuse numbers that no account can be kept with."""
-    if not 0 < args.leverage <= MOST_LEVERAGE:
-        raise InputError(f"--leverage {args.leverage}: must be a number above 0, and {MOST_LEVERAGE} at most.")
-    if not (math.isfinite(args.capital) and args.capital > 0):
-        raise InputError(f"--capital {args.capital}: must be a number of dollars above 0.")
-    if not 0 <= args.max_invalid_share <= 1:
-        raise InputError(f"--max-invalid-share {args.max_invalid_share}: must be a share between 0 and 1.")
 
 
 def check_market(market: dict[str, Any], times: list[str], args: argparse.Namespace) -> None:

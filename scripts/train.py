@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from common.errors import InputError, run
 from common.files import read_json, sha256, write_json, write_jsonl
 from common.lease import lease
+from common.options import add_setting, add_settings
 from common.provenance import record, version
 from slime_engine.arguments import refuse
 from slime_engine.layout import NOT_IN_KEY as SLIME_NOT_IN_KEY
 from slime_engine.layout import Layout, without_slime
-from slime_engine.layout import add_arguments as add_slime_arguments
 from training.task import build_task, checked_samples
 
 if TYPE_CHECKING:
@@ -52,51 +52,33 @@ def arguments() -> argparse.Namespace:
     files.add_argument("--train", type=Path, required=True, help="training samples")
     files.add_argument("--validation", type=Path, required=True, help="validation samples, may be empty")
     files.add_argument("--checkpoints", type=Path, required=True, help="folder; each training gets its own below")
-    files.add_argument("--output-manifest", type=Path, required=True)
-    files.add_argument("--output-metrics", type=Path, required=True)
-    parser.add_argument("--engine", choices=["megatron", "slime"], default="megatron")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--tensor", type=int, default=1, help="ranks that share the model")
-    parser.add_argument("--data", type=int, default=1, help="copies of the model")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--recompute", action=argparse.BooleanOptionalAction, default=False)
-    parser.add_argument("--optimizer", choices=["replicated", "distributed", "offloaded"], default="replicated")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--iterations", type=int, required=True)
-    parser.add_argument("--prompts-per-iteration", type=int, required=True)
-    parser.add_argument("--group-size", type=int, required=True)
-    parser.add_argument("--updates-per-iteration", type=int, default=2)
-    parser.add_argument("--tokens-per-micro-batch", type=int, default=16384)
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--max-new-tokens", type=int, required=True)
-    parser.add_argument("--learning-rate", type=float, required=True)
-    parser.add_argument("--warm-up-iterations", type=int, default=0)
-    parser.add_argument("--decay-iterations", type=int, default=0, help="iteration at which the rate is 0; 0: constant")
-    parser.add_argument("--clip-low", type=float, default=0.2)
-    parser.add_argument("--clip-high", type=float, default=0.28)
-    parser.add_argument("--kl-beta", type=float, default=0.04)
-    parser.add_argument("--entropy", type=float, default=0.001)
-    parser.add_argument("--normalise-by-std", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--balance-directions", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--grad-clip", type=float, default=1.0)
-    parser.add_argument("--weight-decay", type=float, default=0.0)
-    parser.add_argument("--reward-scale", type=float, default=1000.0)
-    parser.add_argument("--reward-valid", type=float, default=0.01)
-    parser.add_argument("--reward-invalid", type=float, default=-10.0)
-    parser.add_argument("--spike-threshold", type=float, default=0.2)
-    parser.add_argument("--spike-floor", type=float, default=0.5)
-    parser.add_argument("--spike-action", choices=["skip", "log", "stop"], default="skip")
-    parser.add_argument("--spike-limit", type=int, default=10, help="spikes in a row that stop the training")
-    parser.add_argument("--straggler-ratio", type=float, default=1.5)
-    parser.add_argument("--save-every", type=int, default=100)
-    parser.add_argument("--keep", type=int, default=2)
-    parser.add_argument("--validate-every", type=int, default=0)
-    parser.add_argument("--show-rollouts-every", type=int, default=0)
-    parser.add_argument("--tensorboard", action=argparse.BooleanOptionalAction, default=False)
-    add_slime_arguments(parser)
+    files.add_argument("--output-manifest", type=Path, required=True, help="checkpoint.json")
+    files.add_argument("--output-metrics", type=Path, required=True, help="metrics.jsonl")
+    add_setting(parser, "--device", "device")
+    parser.add_argument("--threads", type=int, default=1, help="Threads of torch on the CPU. Default: 1.")
+    add_settings(parser, "train")
     args = parser.parse_args()
     return args if args.engine == "slime" else without_slime(args)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained: the settings, the model's shape, the samples, and the folder of checkpoints."""
+
+    args: argparse.Namespace
+    shape: Qwen3Shape
+    samples: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+    folder: Path
+
+    def announce(self) -> None:
+        """Say what is trained on what."""
+        args, weights = self.args, read_json(self.args.base / "model.json")["weights"]
+        print(
+            f"{weights:,} weights, {len(self.samples)} training and {len(self.validation)} validation prompts, "
+            f"{args.prompts_per_iteration} x {args.group_size} answers an iteration; checkpoints in {self.folder}",
+            flush=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -135,7 +117,7 @@ def main() -> None:
     folder = args.checkpoints / key
     engine = with_slime if args.engine == "slime" else with_megatron
     with contextlib.ExitStack() as held:  # the folder's lease, until the manifest is written
-        trained = engine(args, shape, samples, validation, folder, held)
+        trained = engine(Training(args, shape, samples, validation, folder), held)
         if trained is not None:
             write_results(args, trained, shape, key, folder, made_from)
 
@@ -175,14 +157,7 @@ def write_results(
     print(f"{name}: {sum(row['spike'] for row in rows)} spikes in {args.iterations} iterations")
 
 
-def with_megatron(
-    args: argparse.Namespace,
-    shape: Qwen3Shape,
-    samples: list[dict[str, Any]],
-    validation: list[dict[str, Any]],
-    folder: Path,
-    held: contextlib.ExitStack,
-) -> Trained | None:
+def with_megatron(training: Training, held: contextlib.ExitStack) -> Trained | None:
     """Train with this project's own loop; every process calls it, the first one gets the result."""
     import torch
 
@@ -193,10 +168,11 @@ def with_megatron(
     from grpo.loss import LossSettings
     from grpo.qwen3 import layers_of
 
+    args, shape, folder = training.args, training.shape, training.folder
     torch.set_num_threads(args.threads)
     settings = loop_settings(args)
     ranks = parallel.start(args.device, args.tensor, args.data, args.seed)
-    task = build_task(args, samples, validation, shape.max_positions)
+    task = build_task(args, training.samples, training.validation, shape.max_positions)
     if ranks.first:
         held.enter_context(lease(folder))
     update = UpdateSettings(
@@ -211,7 +187,7 @@ def with_megatron(
     compute = ComputeSettings(args.precision, args.recompute, args.optimizer)
     learner = Learner(shape, args.weights / checkpoint.folder_name(0), ranks, update, compute)
     if ranks.first:
-        announce(args, samples, validation, folder)
+        training.announce()
     loop = Loop(learner, task, settings, folder)
     loop.run(log=lambda line: print(line, flush=True))
     parallel.stop()
@@ -222,52 +198,33 @@ def with_megatron(
     return Trained(Journal(folder / "metrics.jsonl").rows, folder / iteration, device_name, layers_of())
 
 
-def with_slime(
-    args: argparse.Namespace,
-    shape: Qwen3Shape,
-    samples: list[dict[str, Any]],
-    validation: list[dict[str, Any]],
-    folder: Path,
-    held: contextlib.ExitStack,
-) -> Trained:
+def with_slime(training: Training, held: contextlib.ExitStack) -> Trained:
     """Train with slime on Ray, Megatron-LM and SGLang."""
     import gpus
     from grpo.checkpoint import folder_name
     from slime_engine.checkpoints import folder_of
     from slime_engine.program import SAVE, Inputs, train
 
+    args, folder = training.args, training.folder.absolute()
     layout = Layout.of(args)
     seen = gpus.seen(gpus.asked, os.environ)
     gpus.check(seen, layout.gpus_per_node, 0, 0, gpus.describe(os.environ))
-    given = {args.train: samples} | ({args.validation: validation} if validation else {})
+    given = {args.train: training.samples} | ({args.validation: training.validation} if training.validation else {})
     # slime runs in another folder, and Ray elsewhere: paths as they are from everywhere.
     inputs = Inputs(
         (args.weights / folder_name(0)).absolute(),
         args.base.absolute(),
         args.train.absolute(),
-        args.validation.absolute() if validation else None,
+        args.validation.absolute() if training.validation else None,
         {path.absolute(): rows for path, rows in given.items()},
-        shape.as_dict(),
+        training.shape.as_dict(),
     )
-    folder = folder.absolute()
     held.enter_context(lease(folder))
-    announce(args, samples, validation, folder)
+    training.announce()
     print(", ".join(f"{name} {version(name)}" for name in PACKAGES["slime"]), flush=True)
     rows = train(args, inputs, folder)
     return Trained(
         rows, folder_of(folder / SAVE, args.iterations), f"{layout.gpus} x {seen[0].name}", "transformer_engine"
-    )
-
-
-def announce(
-    args: argparse.Namespace, samples: list[dict[str, Any]], validation: list[dict[str, Any]], folder: Path
-) -> None:
-    """Say what is trained on what."""
-    weights = read_json(args.base / "model.json")["weights"]
-    print(
-        f"{weights:,} weights, {len(samples)} training and {len(validation)} validation prompts, "
-        f"{args.prompts_per_iteration} x {args.group_size} answers an iteration; checkpoints in {folder}",
-        flush=True,
     )
 
 
@@ -298,8 +255,6 @@ def check(args: argparse.Namespace) -> None:
             f"train: optimizer {args.optimizer} needs device: cuda and TransformerEngine, whose Adam can be resumed. "
             "Use replicated."
         )
-    if args.group_size < 2:
-        raise InputError(f"train: group_size ({args.group_size}) must be at least 2: advantages compare answers.")
 
 
 def installed(package: str) -> bool:

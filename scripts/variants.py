@@ -10,12 +10,13 @@ from typing import Any
 
 from common.errors import InputError, run
 from common.files import write_jsonl
+from common.options import add_setting
 from infer import infer
 from inference.asking import add_flags
 from inference.questions import read_samples
 from inference.termination import terminable
-from trading.bars import GAPS, format_times, read_bars
-from trading.prompts import LOOK_BACK, STYLES, build_prompts
+from trading.bars import format_times, read_bars
+from trading.prompts import LOOK_BACK, build_prompts
 
 # What a variant may have of its own, and how it is read.
 OWN = {
@@ -38,9 +39,9 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--bars", type=Path, required=True, help="the market that the samples were made of")
     add("--samples", type=Path, required=True, help="samples/test.jsonl")
-    add("--prompt", choices=STYLES, required=True, help="style of the samples' prompts")
-    add("--mask", action=argparse.BooleanOptionalAction, default=True, help="whether they were masked (default)")
-    add("--gaps", choices=GAPS, default="refuse", help="allow gaps, for markets that close")
+    add_setting(parser, "--prompt", "samples.prompt", required=True, meaning="Style of the samples' prompts.")
+    add_setting(parser, "--mask", "samples.mask", meaning="Whether they were masked.")
+    add_setting(parser, "--gaps", "market.gaps")
     add(
         "--variants",
         type=listed,

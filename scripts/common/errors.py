@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from common.output import reader_may_leave
+
 
 class InputError(Exception):
     """Something the user gave cannot be used.
@@ -27,7 +29,7 @@ def run(main: Callable[[], None], recorded: bool = True) -> None:
     """
     from common.host import job_recorded
 
-    with job_recorded(sys.argv, os.environ) if recorded else contextlib.nullcontext():
+    with job_recorded(sys.argv, os.environ) if recorded else contextlib.nullcontext(), reader_may_leave():
         _run(main)
 
 

@@ -6,18 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from common.datasheet import known
 from grpo.qwen3 import Qwen3Shape
-
-# Dense matrix FLOP/s without sparsity, from the vendors' data sheets: of bfloat16, and of float32 on the CUDA cores
-# (torch's default for float32). The first name that the device's name contains counts.
-PEAKS = {
-    "B200": {"bf16": 2250e12, "fp32": 75e12},
-    "H200": {"bf16": 989e12, "fp32": 67e12},
-    "H100 PCIe": {"bf16": 756e12, "fp32": 51e12},
-    "H100": {"bf16": 989e12, "fp32": 67e12},
-    "A100": {"bf16": 312e12, "fp32": 19.5e12},
-    "L40S": {"bf16": 362e12, "fp32": 91.6e12},
-}
 
 
 def forward_flops(shape: Qwen3Shape, prompts: Sequence[int], answers: Sequence[int], group_size: int) -> float:
@@ -59,5 +49,5 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
     """Peak FLOP/s of one device, None where it is not known (a CPU, a GPU that is not listed)."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((peaks[precision] for key, peaks in PEAKS.items() if key in name), None)
+    gpu = known(torch.cuda.get_device_name(device))
+    return getattr(gpu, precision) if gpu else None

@@ -76,8 +76,14 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def describe(row: dict[str, Any]) -> str:
-    """One iteration as a person reads it."""
+def describe(row: dict[str, Any], kl: bool = True) -> str:
+    """One iteration as a person reads it.
+
+    Parameters
+    ----------
+    kl
+        Whether there is a KL divergence to speak of: slime computes none that has no weight.
+    """
     shares = f"buy {row['buy']:.0%}, invalid {row['invalid']:.1%}, " if "buy" in row else ""
     validation = row.get("validation")
     checked = f", validation reward {validation['reward']:+.3f}" if validation else ""
@@ -85,8 +91,10 @@ def describe(row: dict[str, Any]) -> str:
     if row["model_flops_per_second"] is not None:  # slime does not say
         speed += f", {row['model_flops_per_second'] / 1e12:.3g} TFLOP/s"
     share = "" if row["mfu"] is None else f", {row['mfu']:.1%} of peak"
-    kl, entropy = (f"{row[name]:.4f}" if row[name] is not None else "not finite" for name in ("kl", "entropy"))
-    return f"reward {row['reward']:+.3f}, {shares}KL {kl}, entropy {entropy}, {speed}{share}{checked}"
+    said = {"KL": row["kl"]} if kl else {}
+    said["entropy"] = row["entropy"]
+    loss = ", ".join(f"{name} {'not finite' if value is None else f'{value:.4f}'}" for name, value in said.items())
+    return f"reward {row['reward']:+.3f}, {shares}{loss}, {speed}{share}{checked}"
 
 
 def show_rollouts(

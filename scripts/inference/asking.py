@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.errors import InputError
+from common.options import add_setting, add_settings
 from common.progress import Progress, duration
 from common.provenance import version
 from inference.engine import Counts, Engine
@@ -22,7 +22,7 @@ from inference.model import Model, answering_sha256, read_model
 from inference.processes import prepare_process
 from inference.questions import Question, load_tokenizer
 from inference.sampling import Sampling
-from inference.settings import ATTENTION, Hardware, Load
+from inference.settings import Hardware, Load
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,23 +33,12 @@ PACKAGES = ("sglang", "torch", "transformers", "tokenizers")
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of every program that asks a model."""
     add = parser.add_argument
-    switch = argparse.BooleanOptionalAction
     add("--model", type=Path, required=True, help="Hugging Face folder of a Qwen3")
-    add("--device", choices=("cpu", "cuda"), required=True, help="cpu hides any GPU")
-    add("--threads", type=int, default=1, help="threads of torch on the CPU (default: 1)")
-    add("--tensor", type=int, default=1, help="processes, on CUDA each with a GPU, that share a model (default: 1)")
-    add("--data", type=int, default=1, help="copies of the model among which samples are dealt out (default: 1)")
-    add("--memory-fraction", type=float, default=0.85, help="of a GPU, for weights, keys and values (default: 0.85)")
-    add("--attention", choices=ATTENTION, default=ATTENTION[0], help="kernels on CUDA (default: fa3)")
-    add("--prefix-cache", action=switch, default=False, help="keep what prompts begin with alike (default: no)")
-    add("--max-new-tokens", type=int, required=True, help="an answer is cut after so many tokens")
-    add("--finish", action=switch, default=False, help="close what was cut and ask for the answer (default: no)")
-    add("--temperature", type=float, required=True, help="0: the likeliest token each time")
-    add("--seed", type=int, help="of the draws; each sample's own is made of it and its running number")
-    add("--top-p", type=float, help="draw from the likeliest tokens of this summed probability")
-    add("--top-k", type=int, help="draw from so many likeliest tokens")
-    add("--batch", type=int, required=True, help="samples given to the engine at a time")
-    add("--timeout-s", type=float, required=True, help="give up after so many seconds without a sign of life")
+    add_setting(parser, "--device", "device", required=True)
+    add("--threads", type=int, default=1, help="Threads of torch on the CPU. Default: 1.")
+    add_settings(parser, "infer", leave_out=["trained", "base"])
+    add_setting(parser, "--temperature", "infer.trained.temperature", required=True)
+    add_setting(parser, "--seed", "infer.trained.seed")
     add("--journal", type=Path, required=True, help="folder for answers as they come")
 
 
@@ -63,13 +52,6 @@ def checked_sampling(args: argparse.Namespace) -> Sampling:
     """
     sampling = Sampling(args.max_new_tokens, args.temperature, args.top_p, args.top_k, args.seed)
     sampling.check()
-    for name in ("batch", "threads", "tensor", "data"):
-        if getattr(args, name) < 1:
-            raise InputError(f"--{name} {getattr(args, name)}: give at least 1.")
-    if not args.timeout_s > 0:
-        raise InputError(f"--timeout-s {args.timeout_s}: give more than 0 seconds.")
-    if not 0 < args.memory_fraction < 1:
-        raise InputError(f"--memory-fraction {args.memory_fraction}: give a share between 0 and 1.")
     return sampling
 
 

@@ -43,8 +43,14 @@ def environment(device: str, threads: int, tensor: int = 1) -> dict[str, str]:
         # Otherwise the first batch compiles two small functions: half a minute, and a C++ compiler.
         "TORCHDYNAMO_DISABLE": "1",
         # A core for each process that shares the model; without it SGLang wants a NUMA node for each.
-        "SGLANG_CPU_OMP_THREADS_BIND": "|".join(map(str, range(tensor))) if tensor > 1 else "all",
+        "SGLANG_CPU_OMP_THREADS_BIND": "|".join(map(str, cores(tensor))) if tensor > 1 else "all",
     }
+
+
+def cores(count: int) -> list[int]:
+    """A core for each of some processes, of those that this one may use; where there are fewer they share."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return [allowed[number % len(allowed)] for number in range(count)]
 
 
 def prepare_process(hardware: Hardware, threads: int) -> None:

@@ -1,35 +1,8 @@
-"""GPUs and engines as a plan sees them."""
+"""Engines and their tasks as a plan sees them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU, from its maker's data sheet.
-
-    Attributes
-    ----------
-    memory
-        Bytes that nvidia-smi shows.
-    flops
-        Operations a second in bfloat16, dense.
-    bandwidth
-        Bytes a second from its memory.
-    """
-
-    name: str
-    memory: float
-    flops: float
-    bandwidth: float
-
-
-GPUS = {
-    "a100": Gpu("A100 80GB", 85.9e9, 312e12, 2.04e12),
-    "h100": Gpu("H100 80GB", 85.5e9, 989e12, 3.35e12),
-    "h200": Gpu("H200 141GB", 150.8e9, 989e12, 4.8e12),
-}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from grpo.shape import Qwen3Shape
-from planning.machine import Engine, Gpu, Task
+from planning.machine import Engine, Task
 from planning.model import cache_bytes, weights
 
 # CUDA's context, NCCL's buffers, workspaces: of one process, and of trainer and server together, of which slime #1951
@@ -38,8 +38,8 @@ class Footprint:
         return max(sum(self.training.values()), sum(self.sampling.values()))
 
 
-def footprint(shape: Qwen3Shape, engine: Engine, task: Task, gpu: Gpu) -> Footprint:
-    """Memory of the fullest GPU.
+def footprint(shape: Qwen3Shape, engine: Engine, task: Task, memory: float) -> Footprint:
+    """Memory of the fullest GPU, of GPUs that have so many bytes each.
 
     Sources: states as in Megatron's own theoretical_memory_usage.py; activations after Korthikanti et al. 2022
     (`layer_activations`); logits as each engine's loss holds them.
@@ -62,7 +62,7 @@ def footprint(shape: Qwen3Shape, engine: Engine, task: Task, gpu: Gpu) -> Footpr
     token = cache_bytes(shape, 2 if engine.server else engine.number)
     if engine.server:
         served = weights(shape) * 2.0 / task.server_gpus
-        pool = task.pool * gpu.memory
+        pool = task.pool * memory
         cache = max(0.0, pool - served)
         # What was released is on the host; contexts stay.
         sampling = {"server's weights": served, "server's cache": cache, "overhead": overhead}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from common.datasheet import Gpu
 from grpo.shape import Qwen3Shape
-from planning.machine import Engine, Gpu, Task
+from planning.machine import Engine, Task
 from planning.model import cache_bytes, forward_flops, weights
 
 # Shares of the peak that public runs reach, the second chosen by one of them: tests/unit/test_planning_published.py.
@@ -15,7 +16,6 @@ BANDWIDTH_SHARE = 0.5  # of memory bandwidth, while answers grow
 # Loading, releasing and sending weights, between the two phases of an iteration with a server; a guess: the step times
 # of the run that chose the above leave 27 s, its evaluations among them.
 HANDOVER_S = 15.0
-FLOAT32_SLOWER = 15  # H100: 67 against 989 TFLOP/s; A100: 19.5 against 312
 # Published step times lie within this factor of the estimate either way.
 FACTOR = 2
 # Below, a GPU waits for kernels to be launched: the demo's model was 40 (updates) to 370 times (sampling) slower on an
@@ -73,7 +73,7 @@ def sampling_seconds(
     batch = min(answers, at_once)
     grown = prompt + answer / 2
     read = weights(shape) * number + batch * grown * cache_bytes(shape, number)
-    speed = gpu.flops if number == 2 else gpu.flops / FLOAT32_SLOWER
+    speed = gpu.bf16 if number == 2 else gpu.fp32
     step = max(read / (gpu.bandwidth * BANDWIDTH_SHARE), batch * forward_flops(shape, grown) / (speed * UTILISATION))
     return answer * step / gpus * answers / batch
 
@@ -88,5 +88,5 @@ def update_seconds(shape: Qwen3Shape, engine: Engine, task: Task, gpu: Gpu) -> f
     tokens = task.samples * task.length
     if engine.groups_whole:
         tokens = task.samples * (task.answer + task.prompt / task.group)
-    speed = gpu.flops if engine.number == 2 else gpu.flops / FLOAT32_SLOWER
+    speed = gpu.bf16 if engine.number == 2 else gpu.fp32
     return forwards * tokens * forward_flops(shape, task.length) / (task.gpus * speed * UTILISATION)

@@ -8,7 +8,7 @@ from typing import Any
 
 from common.errors import InputError
 from grpo.shape import read_shape
-from planning.machine import Gpu, Task, engine_of
+from planning.machine import Task, engine_of
 from planning.memory import footprint
 from planning.refusal import MEMORY_ERROR, refusals
 
@@ -33,7 +33,7 @@ def checked(model: Path, training: Mapping[str, Any], name: str, memory_mb: int,
         Names the machine, the largest part, and what would lower it.
     """
     shape, task, memory = read_shape(model), Task(**training["task"]), memory_mb * 1e6
-    needed = footprint(shape, engine_of(**training["engine"]), task, Gpu(name, memory, 1, 1))
+    needed = footprint(shape, engine_of(**training["engine"]), task, memory)
     allowed = f"{name}, with {100 * MEMORY_ERROR:.0f}% for the estimate's error,"
     if lines := refusals(shape, task, needed, allowed, memory * (1 + MEMORY_ERROR)):
         raise InputError(f"{where}: {lines[0]}")

@@ -1,7 +1,7 @@
 """The table from this project's training settings to slime's arguments: complete, so that none is ignored.
 
 Each of train.py's settings is in `ARGUMENTS` (slime does it), in `DONE_HERE` (this project does it, around slime or in
-its hooks) or in `REFUSED` (values that have no counterpart). A test holds that.
+its hooks) or in `refusals.REFUSED` (values that have no counterpart). A test holds that.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from common.errors import InputError
 from slime_engine import hooks
 from slime_engine.layout import Layout
 from slime_engine.model import model_arguments
+from slime_engine.refusals import refusals
 
 Value = bool | int | float | str | tuple[str, ...] | None
 
@@ -214,46 +215,6 @@ DONE_HERE: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A setting with values that slime has no counterpart for."""
-
-    setting: str
-    refused: Callable[[argparse.Namespace], bool]
-    why: str
-
-
-REFUSED: tuple[Refusal, ...] = (
-    Refusal(
-        "spike_action",
-        lambda s: s.spike_action == "skip",
-        "slime takes its steps before anybody sees the loss; use log or stop",
-    ),
-    Refusal("precision", lambda s: s.precision != "bf16", "slime trains in bf16 only"),
-    Refusal(
-        "optimizer",
-        lambda s: s.optimizer != "distributed",
-        "slime shares out the optimiser's state; set optimizer: distributed",
-    ),
-    Refusal("device", lambda s: s.device != "cuda", "slime runs on GPUs only; set device: cuda"),
-    Refusal(
-        "iterations",
-        lambda s: s.iterations < 2,
-        "slime cannot go on from a checkpoint of its first iteration; use 2 or more",
-    ),
-    Refusal(
-        "save_every",
-        lambda s: s.save_every < 2,
-        "slime cannot go on from a checkpoint of its first iteration; use 2 or more",
-    ),
-    Refusal(
-        "save_every",
-        lambda s: s.iterations > s.save_every and s.iterations % s.save_every != 0,
-        "slime saves at its multiples only and the last iterations would be lost; iterations must be a multiple",
-    ),
-)
-
-
 def refuse(settings: argparse.Namespace) -> None:
     """Refuse what slime has no counterpart for.
 
@@ -262,10 +223,8 @@ def refuse(settings: argparse.Namespace) -> None:
     InputError
         Names the setting, its value, and why.
     """
-    for refusal in REFUSED:
-        if refusal.refused(settings):
-            value = getattr(settings, refusal.setting)
-            raise InputError(f"train.{refusal.setting}: {value} is refused with engine slime: {refusal.why}.")
+    for key, value, allowed in refusals(vars(settings)):
+        raise InputError(f"{key}: given {value}; allowed: {allowed}.")
 
 
 def command_line(job: Job) -> list[str]:

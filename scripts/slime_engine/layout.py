@@ -1,4 +1,4 @@
-"""How many processes slime uses, where, and its own settings on the command line of train.py."""
+"""How many processes slime uses, and where."""
 
 from __future__ import annotations
 
@@ -22,20 +22,6 @@ NOT_IN_KEY = frozenset(
     )
 )
 PREFIX = "slime_"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The section train.slime."""
-    group = parser.add_argument_group("slime", "with --engine slime only")
-    group.add_argument("--slime-nodes", type=int, default=1, help="machines")
-    group.add_argument("--slime-pipeline", type=int, default=1, help="parts of the layers")
-    group.add_argument("--slime-context", type=int, default=1, help="parts of a long sequence")
-    group.add_argument("--slime-engine-gpus", type=int, default=1, help="GPUs of one SGLang engine")
-    group.add_argument("--slime-memory-fraction", type=float, default=0.7, help="share of a GPU's memory for SGLang")
-    group.add_argument("--slime-offload", action=argparse.BooleanOptionalAction, default=True)
-    group.add_argument("--slime-straggler-window", type=int, default=20, help="iterations whose median time counts")
-    group.add_argument("--slime-straggler-limit", type=int, default=10, help="slow ones in a row that stop; 0: never")
-    group.add_argument("--slime-timeout-s", type=int, default=7200, help="seconds without metrics until giving up")
 
 
 def without_slime(args: argparse.Namespace) -> argparse.Namespace:

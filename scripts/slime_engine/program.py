@@ -216,7 +216,8 @@ class Run:
             print(message, flush=True)
         if self.collector.answers:
             print("\n".join([f"answers of iteration {iteration}:", *self.collector.answers]), flush=True)
-        self.progress.update(iteration, "slime's metrics are incomplete" if row["incomplete"] else describe(row))
+        words = "slime's metrics are incomplete" if row["incomplete"] else describe(row, self.collector.sizes.kl)
+        self.progress.update(iteration, words)
         self.watch.check(iteration, loss, str(self.folder / SAVE))
         self.prune()
 

@@ -49,7 +49,7 @@ class Run:
 
     @property
     def evaluate(self) -> list[str]:
-        """Command line of evaluate.py, with few draws."""
+        """Command line of evaluate.py, with as few draws as it takes."""
         f = self.folder
         return [
             *("--bars", f / "market/bars.csv", "--market", f / "market/summary.json"),
@@ -58,7 +58,7 @@ class Run:
             *("--train-samples", f / "samples/train.jsonl", "--validation-samples", f / "samples/validation.jsonl"),
             *("--test-samples", f / "samples/test.jsonl", "--prompt", "report"),
             *("--leverage", "2", "--ledger", f / "ledger", "--output", f / "leverage-2/evidence.json"),
-            *("--permutations", "300", "--bootstrap", "200", "--reality-check", "100"),
+            *("--permutations", "10000", "--bootstrap", "10000", "--reality-check", "1000"),
         ]
 
     @property

@@ -32,7 +32,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "variants": {"variants": ("seed-1", "seed-2")},
     "constant": {"answer": "SELL"},
     "no position": {"answer": "HOLD"},
-    "wiped out": {"leverage": 150, "hits": 0.2},
+    "wiped out": {"leverage": 100, "hits": 0.2},
     "long names": {"model": LONG, "name": "A market whose name somebody wrote as if it were a sentence of its own"},
 }
 VERDICTS = {

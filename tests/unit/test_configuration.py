@@ -264,8 +264,7 @@ def test_two_and_two_point_zero_are_the_same_leverage_in_paths() -> None:
         (
             "variants",
             [{"name": "a", "temperature": 1, "sead": 1}],
-            "variants.0.sead: unknown key, given 1. Did you mean seed? "
-            "Keys of variants.0: name, temperature, seed, max_new_tokens, iteration, prompt, mask.",
+            "variants.0.sead: unknown key, given 1. Did you mean seed?",
         ),
         (
             "variants",
@@ -303,32 +302,35 @@ SLIME = {"engine": "slime", "spike_action": "log", "precision": "bf16", "optimiz
 @pytest.mark.parametrize(
     ("train", "device", "line"),
     [
-        ({}, "cpu", 'device: given "cpu"; allowed: cuda, because train.engine is slime.'),
+        ({}, "cpu", 'device: given "cpu"; allowed: cuda, because slime runs on GPUs only.'),
         (
             {"spike_action": "skip"},
             "cuda",
-            'train.spike_action: given "skip"; allowed: log or stop, because train.engine is slime.',
+            'train.spike_action: given "skip"; allowed: log or stop, '
+            "because slime takes its steps before anybody sees the loss.",
         ),
         (
             {"precision": "fp32"},
             "cuda",
-            'train.precision: given "fp32"; allowed: bf16, because train.engine is slime.',
+            'train.precision: given "fp32"; allowed: bf16, because slime trains in nothing else.',
         ),
         (
             {"optimizer": "offloaded"},
             "cuda",
-            'train.optimizer: given "offloaded"; allowed: distributed, because train.engine is slime.',
+            'train.optimizer: given "offloaded"; allowed: distributed, '
+            "because slime shares out the optimiser's state.",
         ),
         (
             {"iterations": 250},
             "cuda",
-            "train.iterations: given 250; allowed: at least 2, and up to save_every (100) or a multiple of it, "
-            "because train.engine is slime.",
+            "train.iterations: given 250; allowed: up to save_every, or a multiple of it, "
+            "because slime saves at its multiples only.",
         ),
         (
             {"save_every": 1},
             "cuda",
-            "train.save_every: given 1; allowed: at least 2, because train.engine is slime.",
+            "train.save_every: given 1; allowed: 2 or more, "
+            "because slime cannot go on from a checkpoint of its first iteration.",
         ),
         (
             {"data": 8, "balance_directions": False, "slime": {"nodes": 3}},
@@ -351,9 +353,7 @@ def test_what_slime_cannot_do_is_refused_before_anything_runs(train: dict[str, A
 
 def test_an_unknown_key_is_named_with_the_one_that_was_probably_meant() -> None:
     (line,) = problems(with_value("train.reward.scael", 1000))
-    assert line == (
-        "train.reward.scael: unknown key, given 1000. Did you mean scale? Keys of train.reward: scale, valid, invalid."
-    )
+    assert line == ("train.reward.scael: unknown key, given 1000. Did you mean scale?")
 
 
 def test_a_misspelt_section_is_an_unknown_key() -> None:
@@ -374,7 +374,7 @@ def test_several_problems_are_several_lines() -> None:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_no_section_takes_an_unknown_key(section: str) -> None:
     (line,) = problems({"run": "x", section: {"no_such_key": 1}})
-    assert line.startswith(f"{section}.no_such_key: unknown key, given 1.")
+    assert line == f"{section}.no_such_key: unknown key, given 1. config/README.md lists the keys."
 
 
 def test_a_file_that_is_not_there_is_named_by_its_key(tmp_path: Path) -> None:

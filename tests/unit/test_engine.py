@@ -41,6 +41,20 @@ def test_cpu_hides_any_gpu_and_honours_the_threads() -> None:
     assert (variables["OMP_NUM_THREADS"], variables["HF_HUB_OFFLINE"]) == ("3", "1")
 
 
+@pytest.mark.parametrize("allowed", [{0}, {1}, {0, 1}])
+def test_processes_that_share_a_model_are_bound_to_cores_that_they_may_use(allowed: set[int]) -> None:
+    before = os.sched_getaffinity(0)
+    if not allowed <= before:
+        pytest.skip(f"this machine lets tests use the cores {before} alone")
+    os.sched_setaffinity(0, allowed)
+    try:
+        bound = [environment("cpu", 1, tensor)["SGLANG_CPU_OMP_THREADS_BIND"] for tensor in (1, 2, 3)]
+    finally:
+        os.sched_setaffinity(0, before)
+    first, last = min(allowed), max(allowed)
+    assert bound == ["all", f"{first}|{last}", f"{first}|{last}|{first}"]
+
+
 def test_cuda_leaves_the_gpus_alone() -> None:
     assert "CUDA_VISIBLE_DEVICES" not in environment("cuda", 3)
     assert environment("cuda", 3)["SGLANG_USE_CPU_ENGINE"] == "0"  # whatever the shell says

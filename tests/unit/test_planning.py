@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.tiny_model import write_tiny_model
 
+from common.datasheet import GPUS
 from grpo.hugging_face import read_tensors
 from grpo.shape import Qwen3Shape, read_shape
-from planning.machine import GPUS, SLIME, Task, own_loop
+from planning.machine import SLIME, Task, own_loop
 from planning.memory import OVERHEAD, OVERHEAD_WITH_SERVER, footprint, layer_activations, micro_batch
 from planning.model import ASSUMED, cache_bytes, forward_flops, weights
 from planning.pace import pace, sampling_seconds, update_seconds
@@ -56,10 +57,10 @@ def test_a_small_model_by_hand() -> None:
 
 def test_states_of_both_engines_by_hand() -> None:
     count = weights(REAL)
-    own = footprint(REAL, own_loop(), dataclasses.replace(TASK, tensor=1, data=1), H100).training
+    own = footprint(REAL, own_loop(), dataclasses.replace(TASK, tensor=1, data=1), H100.memory).training
     # 20 bytes a weight: values, gradients, two moments, reference, all in float32.
     assert sum(own[name] for name in ("weights", "gradients", "optimiser", "reference")) == 20 * count
-    slime = footprint(REAL, SLIME, TASK, H100).training
+    slime = footprint(REAL, SLIME, TASK, H100.memory).training
     assert slime["weights"] + slime["gradients"] == 6 * count / 2
     assert slime["optimiser"] == 12 * count / 2 / 4
     assert (own["overhead"], slime["overhead"]) == (OVERHEAD, OVERHEAD_WITH_SERVER)
@@ -70,7 +71,7 @@ def test_states_of_the_own_loop_in_bfloat16_by_hand() -> None:
 
     def states(optimizer: str) -> float:
         task = dataclasses.replace(TASK, tensor=1, data=4)
-        parts = footprint(REAL, own_loop("bf16", optimizer), task, H100).training
+        parts = footprint(REAL, own_loop("bf16", optimizer), task, H100.memory).training
         return sum(parts[name] for name in ("weights", "gradients", "optimiser", "reference")) / count
 
     # Values 2, gradients 4, master weights and two moments 12, reference 2.
@@ -89,8 +90,8 @@ def test_the_own_loop_packs_whole_groups_and_slime_whole_answers() -> None:
 
 
 def test_recomputation_keeps_an_input_a_layer_and_one_layer_more() -> None:
-    kept = footprint(REAL, dataclasses.replace(SLIME, recompute=False), TASK, H100).training["activations"]
-    again = footprint(REAL, SLIME, TASK, H100).training["activations"]
+    kept = footprint(REAL, dataclasses.replace(SLIME, recompute=False), TASK, H100.memory).training["activations"]
+    again = footprint(REAL, SLIME, TASK, H100.memory).training["activations"]
     assert kept == 36 * 8192 * layer_activations(REAL, 2, 2)
     assert again == 8192 * (36 * 2560 * 2 + layer_activations(REAL, 2, 2))
     longer = update_seconds(REAL, SLIME, TASK, H100)
@@ -105,12 +106,12 @@ def test_more_ranks_take_no_more_memory_and_more_answers_no_less(
 ) -> None:
     for engine in (SLIME, own_loop(), own_loop("bf16", "distributed", True)):
         task = dataclasses.replace(TASK, tensor=tensor, data=data, samples=samples * data, answer=answer)
-        here = footprint(REAL, engine, task, H100)
-        split = footprint(REAL, engine, dataclasses.replace(task, tensor=2 * tensor), H100)
+        here = footprint(REAL, engine, task, H100.memory)
+        split = footprint(REAL, engine, dataclasses.replace(task, tensor=2 * tensor), H100.memory)
         assert sum(split.training.values()) <= sum(here.training.values())
-        shared = footprint(REAL, engine, dataclasses.replace(task, data=2 * data), H100)
+        shared = footprint(REAL, engine, dataclasses.replace(task, data=2 * data), H100.memory)
         assert shared.peak <= here.peak
-        longer = footprint(REAL, engine, dataclasses.replace(task, answer=answer + 1), H100)
+        longer = footprint(REAL, engine, dataclasses.replace(task, answer=answer + 1), H100.memory)
         assert longer.peak >= here.peak
         assert all(size >= 0 for part in (here.training, here.sampling) for size in part.values())
 

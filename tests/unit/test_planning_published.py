@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from common.datasheet import GPUS
 from grpo.shape import Qwen3Shape
-from planning.machine import GPUS, SLIME, Task, own_loop
+from planning.machine import SLIME, Task, own_loop
 from planning.memory import layer_activations
 from planning.model import ASSUMED, cache_bytes, forward_flops, weights
 from planning.pace import FACTOR, LEAST_WEIGHTS, sampling_seconds, update_seconds
@@ -86,7 +87,7 @@ def test_utilisation_of_korthikanti_et_al(
     # 51,200. Their feed-forward layers are 4 hidden wide and have two matrices: 8/3 hidden with three.
     model = shape(layers, hidden, heads, heads, 8 * hidden // 3, 51200)
     flops = 3 * forward_flops(model, 2 * 2048) * batch * 2048
-    assert flops / (gpus * seconds * GPUS["a100"].flops) == pytest.approx(utilisation, rel=0.005)
+    assert flops / (gpus * seconds * GPUS["a100"].bf16) == pytest.approx(utilisation, rel=0.005)
 
 
 def test_times_of_grpo_on_the_same_model() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from common.datasheet import GPUS
 from common.errors import InputError
 from common.hub import snapshot
 from configuration import read_schema, resolve
 from plan import disk_bytes, estimate
-from planning.machine import GPUS
 from planning.model import ASSUMED, weights
 from training_plan import described, plan_of, problems, shape_of, task_of
 

@@ -41,6 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def metrics(model: Path, folder: Path, *more: str) -> list[dict]:
     steady = ["--iterations=8", "--max-new-tokens=14", "--learning-rate=0.001", "--spike-action=log"]
+    steady += [f"--{name}=0" for name in ("warm-up-iterations", "decay-iterations", "validate-every")]
     done = train(model / "base", model / "megatron", folder, *steady, *more)
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

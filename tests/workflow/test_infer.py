@@ -124,7 +124,7 @@ def test_bad_input_is_one_line_and_no_output(shop: Path, tmp_path: Path) -> None
     for change, message in (
         ({"samples": broken}, f"{broken}, line 200: not a JSON object"),
         ({"model": tmp_path / "none"}, "no such folder"),
-        ({"temperature": 1.0}, "--seed is missing"),
+        ({"temperature": 6.0}, "--temperature: given '6.0'; allowed: a number from 0 to 5"),
         ({"device": "cuda"}, "torch sees no GPU here"),
     ):
         run = Run(tmp_path / "run", shop, **change)

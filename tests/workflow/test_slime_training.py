@@ -22,6 +22,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 FLAGS = [
     *("--engine=slime", "--device=cuda", "--iterations=4", "--prompts-per-iteration=4", "--group-size=2"),
     *("--updates-per-iteration=2", "--max-new-tokens=8", "--learning-rate=0.01", "--warm-up-iterations=2"),
+    "--decay-iterations=0",
     *("--precision=bf16", "--optimizer=distributed", "--recompute", "--spike-action=log"),
     *("--save-every=2", "--validate-every=2", "--show-rollouts-every=4", "--keep=1"),
 ]

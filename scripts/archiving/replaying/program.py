@@ -14,6 +14,7 @@ from archiving.replaying.difference import Difference
 from archiving.replaying.promise import KEPT, arguments, compared, finish, workplace_of
 from archiving.replaying.workplace import Workplace, prepared, withheld_file
 from archiving.verification.container import ArchiveError
+from common.output import reader_may_leave
 
 BARS = f"{KEPT}market/bars.csv"
 
@@ -59,4 +60,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with reader_may_leave():
+        main()

@@ -16,6 +16,7 @@ from archiving.replaying.promise import KEPT, arguments, compared, finish, workp
 from archiving.replaying.workplace import Workplace, prepared
 from archiving.verification.checksums import digest
 from archiving.verification.container import ArchiveError, Folder, content
+from common.output import reader_may_leave
 
 
 def retrain(place: Workplace, market: Path | None, base: Path | None) -> list[Difference]:
@@ -108,4 +109,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with reader_may_leave():
+        main()

@@ -19,6 +19,7 @@ from archiving.verification.checksums import PAYLOAD, TAGS, check_checksums, man
 from archiving.verification.container import ArchiveError, Folder, Packed, content, opened
 from archiving.verification.ledger import LEDGER, RESULTS, WITHHELD, check_ledger
 from archiving.verification.records import check_records, picture_names
+from common.output import reader_may_leave
 
 BARS = f"{RESULTS}market/bars.csv"
 NEEDED = ("README.md", "verify.py", "ro-crate-metadata.json", "data/run.json", "data/configuration.json")
@@ -146,4 +147,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with reader_may_leave():
+        main()

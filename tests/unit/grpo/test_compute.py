@@ -143,7 +143,12 @@ def test_the_matrices_work_is_what_torch_counts(model: torch.nn.Module, shape: Q
 
 def test_the_share_of_the_peak_is_of_known_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda", 0)
-    for name, peak in (("NVIDIA H100 80GB HBM3", 989e12), ("NVIDIA H100 PCIe", 756e12), ("Some GPU", None)):
+    for name, peak in (
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA B200", 2250e12),
+        ("Some GPU", None),
+    ):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda _, name=name: name)
         assert peak_flops(cuda, "bf16") == peak
     assert peak_flops(torch.device("cpu"), "fp32") is None

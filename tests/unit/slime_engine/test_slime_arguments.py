@@ -13,9 +13,10 @@ import pytest
 
 import train
 from common.errors import InputError
-from slime_engine.arguments import ARGUMENTS, DONE_HERE, REFUSED, Job, Lengths, Paths, command_line, refuse
+from slime_engine.arguments import ARGUMENTS, DONE_HERE, Job, Lengths, Paths, command_line, refuse
 from slime_engine.layout import Layout
 from slime_engine.model import check_parallel, check_vocabulary, check_weights, model_arguments
+from slime_engine.refusals import REFUSED
 
 # Qwen3-4B-Thinking-2507, as its config.json is assumed to say.
 SHAPE = {
@@ -116,12 +117,15 @@ def test_without_validation_samples_nothing_is_validated(monkeypatch: pytest.Mon
     [
         (
             ["--spike-action=skip"],
-            "train.spike_action: skip is refused with engine slime: slime takes its steps before",
+            "train.spike_action: given skip; allowed: log or stop, because slime takes its steps before",
         ),
-        (["--device=cpu"], "train.device: cpu is refused with engine slime"),
-        (["--iterations=1"], "train.iterations: 1 is refused"),
-        (["--save-every=1"], "train.save_every: 1 is refused"),
-        (["--iterations=25", "--save-every=10"], "train.save_every: 10 is refused.*the last iterations would be lost"),
+        (["--device=cpu"], "device: given cpu; allowed: cuda"),
+        (["--iterations=1"], "train.iterations: given 1; allowed: 2 or more"),
+        (["--save-every=1"], "train.save_every: given 1; allowed: 2 or more"),
+        (
+            ["--iterations=25", "--save-every=10"],
+            "train.iterations: given 25; allowed: up to save_every, or a multiple of it",
+        ),
     ],
 )
 def test_what_slime_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch, flags: list[str], message: str) -> None:

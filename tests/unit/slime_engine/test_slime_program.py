@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,16 @@ def test_iterations_that_the_journal_lost_get_a_row_that_says_so(
     assert {row["loss"] for row in rows[1:]} == {None}
     assert set(rows[1]) == set(rows[0])
     assert rows[1]["tokens_per_second"] is None
+
+
+@pytest.mark.parametrize(
+    ("kl", "words"), [(True, "invalid 0.0%, KL 0.5000, entropy"), (False, "invalid 0.0%, entropy")]
+)
+def test_a_kl_divergence_that_slime_does_not_compute_is_not_spoken_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kl: bool, words: str
+) -> None:
+    run = made(tmp_path)
+    run.collector.sizes = replace(run.collector.sizes, kl=kl)
+    say(run, *lines(0))
+    assert words in capsys.readouterr().err
+    assert written(tmp_path)[0]["kl"] == (0.5 if kl else None)
