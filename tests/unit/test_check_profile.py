@@ -87,16 +87,6 @@ def test_the_shipped_profile_is_in_order_and_the_check_of_it_can_fail() -> None:
     assert len(problems(spoiled, known)) == 2
 
 
-def test_every_rule_of_the_workflow_has_its_memory_in_the_shipped_profile() -> None:
-    shipped = yaml.safe_load((PROJECT / "slurm" / "config.yaml").read_text(encoding="utf-8"))
-    texts = [path.read_text(encoding="utf-8") for path in (PROJECT / "rules").glob("*.smk")]
-    # Rules that run on the submitting machine need none.
-    submitted = set().union(*map(rules_of, texts)) - {"containers", "archive", "fetch_model"}
-    assert {
-        rule for rule in submitted if "attempt" in str(shipped["set-resources"].get(rule, {}).get("mem_mb"))
-    } == submitted
-
-
 @pytest.mark.parametrize(
     ("change", "line"),
     [
