@@ -105,4 +105,4 @@ def test_the_small_jobs_of_many_leverages_share_slurm_jobs(tmp_path: Path) -> No
         tmp_path, BIN / "snakemake", "--profile", tmp_path / "profile", "--configfile", config, "--dry-run"
     )
     assert planned.count("Making the slides for leverage") == 25
-    assert planned.count("Group job report") == 3
+    assert planned.count("Group job report") == 4
