@@ -13,7 +13,6 @@ rule base_model:
     threads: 1
     resources:
         mem_mb=2000,
-        runtime=30,
     params:
         flags=flags(without(chosen(config["base_model"], ("tiny", "folder", "hub")), "hub")),
         hub=lambda wildcards, input: f"{hub_flags()} --hub-record={input.hub}" if input.hub else "",

@@ -1,4 +1,4 @@
-"""Find what Snakemake would ignore in a profile without a word: `make check-profile`."""
+"""Find what Snakemake would ignore in a profile without a word, and GPUs asked for twice: `make check-profile`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ MAPPINGS = frozenset(
     | {"groups", "group-components", "consider-ancient", "set-resources"}
 )
 
-SECTIONS = ("set-resources", "default-resources", "set-threads", "groups", "group-components")  # read here
+SECTIONS = (  # read here
+    *("set-resources", "default-resources", "resources", "set-resource-scopes"),
+    *("set-threads", "groups", "group-components"),
+)
 
 _RULE = re.compile(r"^\s*(?:(?:rule|checkpoint)|use rule \w+ as)\s+(\w+)\s*(?::|with\b)", re.MULTILINE)
 _BLOCK = re.compile(r"^(?P<indent>[ \t]+)resources:(?P<body>.*(?:\n(?:(?P=indent)[ \t]+.*|[ \t]*))*)", re.MULTILINE)
@@ -35,15 +38,16 @@ _ASKED = re.compile(r"""resources(?:\.get\(\s*["'](\w+)["']|\.(?!get\b|keys\b|it
 
 @dataclass(frozen=True)
 class Known:
-    """What names mean something: options of Snakemake, rules, resources."""
+    """What names mean something: options of Snakemake, rules, resources; and which rules ask for `gpu` themselves."""
 
     options: Collection[str]
     rules: Collection[str]
     resources: Collection[str]
+    gpu_rules: Collection[str]
 
 
 def problems(profile: Mapping[str, Any], known: Known) -> list[str]:
-    """What in a profile has no effect, one line each; empty if all is in order.
+    """What in a profile has no effect or asks for GPUs twice, one line each; empty if all is in order.
 
     Parameters
     ----------
@@ -70,8 +74,9 @@ def problems(profile: Mapping[str, Any], known: Known) -> list[str]:
         found += [
             line for name in map(str, settings) for line in _resource(f"set-resources.{rule}.{name}", name, known)
         ]
-    for name, _ in _pairs(profile, "default-resources"):
-        found += _resource(f"default-resources.{name}", name, known)
+    for section in ("default-resources", "resources", "set-resource-scopes"):
+        for name, _ in _pairs(profile, section):
+            found += _resource(f"{section}.{name}", name, known)
     for section in ("set-threads", "groups"):
         for rule, _ in _pairs(profile, section):
             found += _rule(f"{section}.{rule}", rule, known)
@@ -79,7 +84,7 @@ def problems(profile: Mapping[str, Any], known: Known) -> list[str]:
     for group, _ in _pairs(profile, "group-components"):
         if group not in groups:
             found.append(_line(f"group-components.{group}", "no group of this profile", group, groups))
-    return found
+    return found + _twice(profile, known)
 
 
 def rules_of(text: str) -> set[str]:
@@ -94,6 +99,17 @@ def resources_of(text: str) -> set[str]:
     ['gpu', 'mem_mb']
     """
     return {name for block in _BLOCK.finditer(text) for name in _NAME.findall(_code(block["body"]))}
+
+
+def rules_with(text: str, resource: str) -> set[str]:
+    """Names of the rules in a Snakefile that set a resource.
+
+    >>> rules_with("rule a:\\n    resources:\\n        gpu=1\\nrule b:\\n    shell: ''\\n", "gpu")
+    {'a'}
+    """
+    # What stands before the first rule, then name and body in turn.
+    _, *parts = _RULE.split(text)
+    return {name for name, body in zip(parts[::2], parts[1::2], strict=True) if resource in resources_of(body)}
 
 
 def asked_of(source: str) -> set[str]:
@@ -115,7 +131,8 @@ def known_here(project: Path) -> Known:
     for plugin in ("snakemake_executor_plugin_slurm", "snakemake_executor_plugin_slurm_jobstep"):
         for file in _sources(plugin):
             resources |= asked_of(file.read_text(encoding="utf-8"))
-    return Known(options, set().union(*map(rules_of, texts)), resources)
+    gpu_rules = set().union(*(rules_with(text, "gpu") for text in texts))
+    return Known(options, set().union(*map(rules_of, texts)), resources, gpu_rules)
 
 
 def _sources(package: str) -> list[Path]:
@@ -148,6 +165,20 @@ def _pairs(profile: Mapping[str, Any], section: str) -> Iterator[tuple[str, Any]
             yield key, item
 
 
+def _twice(profile: Mapping[str, Any], known: Known) -> list[str]:
+    """Rules whose jobs would be given `--gres` and `--gpus`, both with GPUs."""
+    default = dict(_pairs(profile, "default-resources"))
+    own: dict[str, dict[str, Any]] = {}
+    for rule, settings in _pairs(profile, "set-resources"):
+        own.setdefault(rule, {}).update(settings if isinstance(settings, Mapping) else {})
+    found = []
+    for rule in sorted(known.rules):
+        asked = {"gpu": 0} | default | ({"gpu": 1} if rule in known.gpu_rules else {}) | own.get(rule, {})
+        if "gpu" in str(asked.get("gres")) and str(asked["gpu"]) not in ("0", "None"):
+            found.append(f"set-resources.{rule}: gres and gpu, and a job would ask for both. Beside gres write gpu: 0.")
+    return found
+
+
 def _rule(place: str, rule: str, known: Known) -> list[str]:
     return [] if rule in known.rules else [_line(place, "no rule of this workflow", rule, known.rules)]
 
@@ -175,7 +206,7 @@ def main() -> None:
     known = known_here(Path(__file__).parents[1])
     if found := problems(profile, known):
         sys.exit("\n".join(f"{path}: {line}" for line in found))
-    print(f"{path}: no option, rule or resource is unknown. Values are not checked.")
+    print(f"{path}: no option, rule or resource is unknown, no GPU is asked for twice. Other values are not checked.")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ rule deck:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
     params:
         flags=flags(config["deck"]),
         code=code("deck"),

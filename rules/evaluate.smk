@@ -23,7 +23,6 @@ rule evaluate:
     threads: 1
     resources:
         mem_mb=1500,
-        runtime=10,
     params:
         flags=flags(without(config["evaluate"], "variants")),
         variants=" ".join(map(quote, compared_variants())),

@@ -14,7 +14,6 @@ rule export_weights:
     threads: 1
     resources:
         mem_mb=3000,
-        runtime=30,
     params:
         iteration="",  # the last
         code=code("export_weights"),

@@ -12,7 +12,6 @@ rule import_weights:
     threads: 1
     resources:
         mem_mb=3000,
-        runtime=30,
     params:
         code=code("import_weights"),
     message:

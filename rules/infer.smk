@@ -1,5 +1,6 @@
 INFER_PROCESSES = config["infer"]["tensor"] * config["infer"]["data"]
 INFER_GPUS = INFER_PROCESSES if config["device"] == "cuda" else 0
+os.environ.update(INFER_PROCESSES=str(INFER_PROCESSES))  # as TRAIN_PROCESSES in train.smk
 
 
 # The journal is no declared output: a killed inference goes on from it. The shell and tee outlive the signal
@@ -21,7 +22,6 @@ rule infer:
     threads: INFER_PROCESSES
     resources:
         mem_mb=2500 + 1000 * INFER_PROCESSES,
-        runtime=60,
         gpu=INFER_GPUS,
         gpu_memory_mb=0,
         gpu_driver=0,

@@ -13,7 +13,6 @@ rule market:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
     params:
         flags=flags(chosen(config["market"], ("synthetic", "csv", "download"))),
         code=code("market"),

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from common.datasheet import GPUS
 from common.errors import InputError, run
 from configuration import ConfigurationError, read_schema, resolve
+from grpo.shape import Qwen3Shape
 from planning.model import weights
 from settings_file import SettingsFileError, read_settings
 from training_plan import TrainingPlan, described, duration, gpus_of, plan_of, problems, shape_of
@@ -30,6 +31,7 @@ GPU_RULES = ("train", "infer", "probe", "variants")
 # the weights are there in 16 bits, too.
 CHECKPOINT_BYTES = {"cpu": 13.0, "cuda": 14.0}
 FOLDER_BYTES = {"cpu": 4.2, "cuda": 2.1}
+TINY_VOCABULARY = 448  # of base_model.source tiny; to count it takes transformers (tests/unit/test_plan.py)
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,20 @@ def megabytes(count: float) -> str:
 
 def weights_of(results: Path, settings: Mapping[str, Any]) -> int | None:
     """Number of weights of the base model, if anything is known of it."""
-    known = shape_of(settings, results)
-    return weights(known[0]) if known else None
+    if known := shape_of(settings, results):
+        return weights(known[0])
+    model = settings["base_model"]
+    if model["source"] != "tiny":
+        return None
+    size = {key: model["tiny"][key] for key in ("layers", "hidden", "heads", "query_groups", "head_dim", "ffn")}
+    return weights(
+        Qwen3Shape(
+            **size,
+            vocabulary=TINY_VOCABULARY,
+            tied_embeddings=True,
+            **dict.fromkeys(("rope_base", "norm_epsilon", "max_positions"), 0),  # no weights
+        )
+    )
 
 
 def profile_configuration(profile: str | None) -> Path | None:

@@ -31,7 +31,6 @@ rule plot:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
     params:
         flags=flags(config["plot"]),
         code=code("plot"),

@@ -17,7 +17,6 @@ rule probe:
     threads: INFER_PROCESSES
     resources:
         mem_mb=2500 + 1000 * INFER_PROCESSES,
-        runtime=60,
         gpu=INFER_GPUS,
         gpu_memory_mb=0,
         gpu_driver=0,

@@ -14,7 +14,6 @@ rule samples:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
     params:
         # Whether gaps are allowed is said once, where the market is made.
         flags=flags(config["samples"] | {"gaps": config["market"]["gaps"]}),

@@ -18,7 +18,6 @@ rule simulate:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
     params:
         # The leverage comes from the path, so that another one leaves this one as it is.
         flags=flags(without(config["simulate"], "leverage")),

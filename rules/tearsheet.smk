@@ -28,7 +28,6 @@ rule tearsheet:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
     params:
         code=code("tearsheet"),
     message:

@@ -7,6 +7,8 @@ if SLIME:
         TRAIN_PROCESSES * TRAIN["slime"]["pipeline"] * TRAIN["slime"]["context"] // TRAIN["slime"]["nodes"]
     )
 TRAIN_GPUS = TRAIN_PROCESSES if config["device"] == "cuda" else 0
+# For a cluster's profile: `threads` is cut down to --cores, which a dry run takes for 1.
+os.environ.update(TRAIN_PROCESSES=str(TRAIN_PROCESSES))
 LAUNCHER = f"scripts/grpo/launch.py --standalone --nproc-per-node {TRAIN_PROCESSES}"
 
 
@@ -31,9 +33,9 @@ rule train:
     # slime's Ray has a CPU for each GPU and two more.
     threads: TRAIN_PROCESSES + 2 if SLIME else TRAIN_PROCESSES
     resources:
-        # With slime a GPU's part of trainer, reference and optimiser waits in the machine's memory.
+        # With slime a GPU's part of trainer, reference and optimiser waits in the machine's memory. Here and in
+        # other rules it counts under --resources mem_mb=N; a cluster's profile has memory and time of its own.
         mem_mb=60000 * TRAIN_PROCESSES if SLIME else 2000 * TRAIN_PROCESSES,
-        runtime=1440 if SLIME else 120,
         # The profile of a cluster says how much memory and which driver GPUs must have.
         gpu=TRAIN_GPUS,
         gpu_memory_mb=0,

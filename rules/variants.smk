@@ -36,7 +36,6 @@ rule variants:
     threads: INFER_PROCESSES
     resources:
         mem_mb=2500 + 1000 * INFER_PROCESSES,
-        runtime=60,
         gpu=INFER_GPUS,
         gpu_memory_mb=0,
         gpu_driver=0,

@@ -94,7 +94,7 @@ def test_another_leverage_submits_its_report_alone(finished: Minimal, tmp_path: 
 
 GPU_JOBS = """
 import os
-os.environ["DEVICE"] = "cuda"
+os.environ.update(DEVICE="cuda", INFER_PROCESSES="1")
 localrules: all
 rule all:
     input: expand("{n}.done", n=range(3))
@@ -126,7 +126,7 @@ def test_two_gpu_jobs_run_at_once_and_the_third_waits(cluster: Cluster, tmp_path
 
 LAUNCHER = """
 import os
-os.environ["DEVICE"] = "cuda"
+os.environ.update(DEVICE="cuda", TRAIN_PROCESSES="2")
 rule train:
     output: "done"
     threads: 2

@@ -13,14 +13,18 @@ from check_profile import Known, asked_of, known_here, problems, resources_of, r
 
 PROJECT = Path(__file__).parents[2]
 KNOWN = Known(
-    options={"executor", "jobs", "set-resources", "default-resources", "set-threads", "groups", "group-components"},
+    options={"executor", "jobs", "set-resources", "default-resources", "set-threads", "groups", "group-components"}
+    | {"resources", "set-resource-scopes"},
     rules={"train", "infer"},
-    resources={"mem_mb", "gpu", "runtime"},
+    resources={"mem_mb", "gpu", "runtime", "gres"},
+    gpu_rules={"train"},
 )
 GOOD = {
     "executor": "slurm",
     "default-resources": {"mem_mb": 1000},
     "set-resources": {"train": {"gpu": 1}},
+    "resources": ["gpu=4"],
+    "set-resource-scopes": {"gpu": "local"},
     "set-threads": {"infer": 2},
     "groups": ["train=one"],
     "group-components": {"one": 2},
@@ -50,6 +54,14 @@ def test_a_profile_in_order_has_no_problems() -> None:
             {"default-resources": ["run_time=3"]},
             "default-resources.run_time: no resource that Slurm, Snakemake or a rule knows. Did you mean runtime?",
         ),
+        (
+            {"resources": {"gpux": 2}},
+            "resources.gpux: no resource that Slurm, Snakemake or a rule knows. Did you mean gpu?",
+        ),
+        (
+            {"set-resource-scopes": ["gpux=local"]},
+            "set-resource-scopes.gpux: no resource that Slurm, Snakemake or a rule knows. Did you mean gpu?",
+        ),
         ({"set-threads": {"infer2": 1}}, "set-threads.infer2: no rule of this workflow. Did you mean infer?"),
         ({"groups": {"trains": "one"}}, "groups.trains: no rule of this workflow. Did you mean train?"),
         ({"group-components": ["two=2"]}, "group-components.two: no group of this profile."),
@@ -57,6 +69,24 @@ def test_a_profile_in_order_has_no_problems() -> None:
 )
 def test_what_would_be_ignored_is_named(change: dict, line: str) -> None:
     assert problems(GOOD | change, KNOWN) == [line]
+
+
+@pytest.mark.parametrize(
+    ("change", "rules"),
+    [
+        ({"set-resources": {"train": {"gres": "'gpu:h100:1'"}}}, ["train"]),  # the rule itself asks for gpu
+        ({"set-resources": {"train": {"gres": "'gpu:1' if '$DEVICE' == 'cuda' else None", "gpu": 2}}}, ["train"]),
+        ({"set-resources": {"train": {"gres": "'gpu:1'", "gpu": 0}}}, []),
+        ({"set-resources": ["train:gres=gpu:1", "train:gpu=0"]}, []),
+        ({"set-resources": {"infer": {"gres": "'gpu:1'"}}}, []),
+        ({"set-resources": {"train": {"gres": "'nvme:1'"}}}, []),
+        ({"set-resources": {}, "default-resources": {"gres": "gpu:1"}}, ["train"]),
+        ({"set-resources": {"train": {"gpu": 0}}, "default-resources": {"gres": "gpu:1", "gpu": 1}}, ["infer"]),
+    ],
+)
+def test_gpus_that_would_be_asked_for_twice_are_found(change: dict, rules: list[str]) -> None:
+    end = "gres and gpu, and a job would ask for both. Beside gres write gpu: 0."
+    assert problems(GOOD | change, KNOWN) == [f"set-resources.{rule}: {end}" for rule in rules]
 
 
 @given(st.text(min_size=1).filter(lambda name: name.replace("_", "-") not in KNOWN.options and name[:2] != "__"))
@@ -85,16 +115,9 @@ def test_the_shipped_profile_is_in_order_and_the_check_of_it_can_fail() -> None:
     assert problems(shipped, known) == []
     spoiled = shipped | {"slurm-logdirs": "x", "set-resources": shipped["set-resources"] | {"trains": {}}}
     assert len(problems(spoiled, known)) == 2
-
-
-def test_every_rule_of_the_workflow_has_its_memory_in_the_shipped_profile() -> None:
-    shipped = yaml.safe_load((PROJECT / "slurm" / "config.yaml").read_text(encoding="utf-8"))
-    texts = [path.read_text(encoding="utf-8") for path in (PROJECT / "rules").glob("*.smk")]
-    # Rules that run on the submitting machine need none.
-    submitted = set().union(*map(rules_of, texts)) - {"containers", "archive", "fetch_model"}
-    assert {
-        rule for rule in submitted if "attempt" in str(shipped["set-resources"].get(rule, {}).get("mem_mb"))
-    } == submitted
+    assert known.gpu_rules == {"train", "infer", "probe", "variants"}
+    shipped["set-resources"]["train"]["gres"] = "'gpu:h100:8'"
+    assert [line.partition(":")[0] for line in problems(shipped, known)] == ["set-resources.train"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grpo.tiny_qwen3 import TinySettings, build_model, build_tokenizer
 from plan import (
     Row,
     disk_bytes,
@@ -18,7 +19,9 @@ from plan import (
     profile_configuration,
     table,
     train_seconds,
+    weights_of,
 )
+from trading.prompts import COMPACT_WORDS
 
 DRY_RUN = """Building DAG of jobs...
 Job stats:
@@ -101,6 +104,16 @@ def test_checkpoints_count_once_more_than_are_kept() -> None:
     assert disk_bytes(CUDA, 1000, ["train"]) == 1000 * 14 * 3
     assert disk_bytes(CUDA, 1000, ["simulate"]) == 0
     assert disk_bytes(CUDA, None, ["train"]) is None
+
+
+def test_the_size_of_a_tiny_model_is_known_before_it_is_there(tmp_path: Path) -> None:
+    size = {"layers": 3, "hidden": 32, "heads": 4, "query_groups": 2, "head_dim": 8, "ffn": 48}
+    tiny = TinySettings(**size)
+    model = build_model(tiny, build_tokenizer(COMPACT_WORDS))
+    settings = {"device": "cpu", "base_model": {"source": "tiny", "folder": "absent", "tiny": size | {"seed": 0}}}
+    assert weights_of(tmp_path, settings) == sum(weight.numel() for weight in model.parameters())
+    settings["base_model"]["source"] = "folder"
+    assert weights_of(tmp_path, settings) is None
 
 
 @given(st.integers(1, 10**6), st.lists(st.floats(0.01, 100), min_size=1, max_size=80))
