@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from archiving.comparison import page, rows, side, table
+from archiving.comparison import rows, side
+from archiving.side_by_side import page, table
 from archiving.verification.container import ArchiveError
 from common.errors import InputError, run
 from common.files import written_whole
