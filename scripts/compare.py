@@ -23,7 +23,7 @@ def main() -> None:
     one, two = side(args.one), side(args.two)
     try:
         found = rows(one, two)
-    except (ArchiveError, ValueError, KeyError, TypeError) as error:
+    except (ArchiveError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{args.one} or {args.two}: a result cannot be read ({error}). Run verify.py on it.") from None
     print(table(found, one.name, two.name, args.all))
     if args.page:

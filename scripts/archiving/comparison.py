@@ -1,4 +1,4 @@
-"""Two runs: what differs in configuration, settings, code, data, weights, decisions and results."""
+"""Two runs: what differs in configuration, settings, code, versions, data, weights, decisions and results."""
 
 from __future__ import annotations
 
@@ -120,6 +120,7 @@ def rows(one: Side, two: Side) -> list[Row]:
         *compared("configuration", "resolved configuration", configuration(one), configuration(two)),
         *compared("settings", "settings", dict(settings(one)), dict(settings(two))),
         *code(one, two),
+        *compared("versions", "versions", dict(versions(one)), dict(versions(two))),
         *compared("data", "data", dict(data(one)), dict(data(two))),
         *compared("weights", "weights", dict(weights(one)), dict(weights(two))),
         *decisions(one, two),
@@ -154,21 +155,21 @@ def settings(part: Side) -> Iterator[tuple[str, Any]]:
 
 
 def code(one: Side, two: Side) -> list[Row]:
-    """Sources, container images, pinned packages, and the versions that ran."""
+    """Sources, container images and pinned packages: what could have run; `versions` is what ran."""
     found = compared("code", "commit", commit(one), commit(two))
     if one.archived == two.archived:
         found += compared("code", "container images", images(one), images(two))
     else:  # a folder lists the images that were there for its rules, an archive those that made the results
         found.append(row("code", "container images used", *(used(part) for part in (one, two))))
-    found += compared("code", "pinned packages", requirements(one), requirements(two))
-    return found + compared("code", "versions", dict(versions(one)), dict(versions(two)))
+    return found + compared("code", "pinned packages", requirements(one), requirements(two))
 
 
 def commit(part: Side) -> dict[str, Any] | None:
     """The commit, and what differed from it; a folder of results does not record them."""
-    if not part.archived:
+    facts = part.record("data/run.json") if part.archived else None
+    if facts is None:
         return None
-    source = part.record("data/run.json")["source"]
+    source = facts["source"]
     patch = "data/source.patch"
     return {
         "commit": source["commit"],
@@ -250,8 +251,12 @@ def weights(part: Side) -> Iterator[tuple[str, Any]]:
     """What was trained."""
     manifest = part.json("train/checkpoint.json")
     yield "checkpoint", manifest.get("name", Absent.NOT_RECORDED)
-    yield "SHA-256 of the checkpoint", manifest.get("weights_sha256", Absent.NOT_RECORDED)
-    yield "SHA-256 of the base model's weights", manifest.get("inputs", {}).get("weights", Absent.NOT_RECORDED)
+    sums = {
+        "checkpoint": manifest.get("weights_sha256"),
+        "base model's weights": manifest.get("inputs", {}).get("weights"),
+    }
+    for what, sha256 in sums.items():
+        yield f"SHA-256 of the {what}", sha256[:16] if sha256 else Absent.NOT_RECORDED
 
 
 def decisions(one: Side, two: Side) -> list[Row]:
