@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from archiving.comparison import page, rows, side, table
+from archiving.comparison import rows, side
+from archiving.side_by_side import page, table
 from archiving.verification.container import ArchiveError
 from common.errors import InputError, run
 from common.files import written_whole
@@ -22,7 +23,7 @@ def main() -> None:
     one, two = side(args.one), side(args.two)
     try:
         found = rows(one, two)
-    except (ArchiveError, ValueError, KeyError, TypeError) as error:
+    except (ArchiveError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{args.one} or {args.two}: a result cannot be read ({error}). Run verify.py on it.") from None
     print(table(found, one.name, two.name, args.all))
     if args.page:

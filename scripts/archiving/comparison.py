@@ -1,25 +1,24 @@
-"""Two runs side by side: what differs in settings, code, data, weights, decisions and results."""
+"""Two runs: what differs in configuration, settings, code, versions, data, weights, decisions and results."""
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from archiving.side_by_side import Absent, Row, compared, row
 from archiving.verification.checksums import digest
 from archiving.verification.container import ArchiveError, Files, content, opened
 from common.errors import InputError
 
 ARCHIVED = "data/results/"
-SETTINGS = {
-    "market": "market/summary.json",
-    "train": "train/checkpoint.json",
-}
+REQUIREMENTS = "data/requirements/"
 FIGURES = ("total_return", "final_capital", "max_drawdown", "sharpe", "trades", "hit_rate", "costs", "liquidated")
-MISSING = "-"
 
 
 @dataclass(frozen=True)
@@ -30,25 +29,36 @@ class Side:
     files: Files
     prefix: str
 
+    @property
+    def archived(self) -> bool:
+        """Whether it is an archive, which says how the results were made, or a folder of results alone."""
+        return self.prefix == ARCHIVED
+
+    @cached_property
+    def present(self) -> frozenset[str]:
+        """Names of all files."""
+        return frozenset(self.files.names())
+
+    def record(self, name: str) -> Any:
+        """One of the archive's own JSON files; None where there is none."""
+        return json.loads(content(self.files, name)) if name in self.present else None
+
     def json(self, name: str) -> dict[str, Any]:
         """A result; nothing where there is none."""
-        if self.prefix + name not in self.files.names():
-            return {}
-        return json.loads(content(self.files, self.prefix + name))
+        return self.record(self.prefix + name) or {}
 
-    def digest(self, name: str) -> str:
+    def digest(self, name: str) -> str | Absent:
         """SHA-256 of a result, shortened; of one that the archive left out as it says."""
-        if self.prefix + name in self.files.names():
+        if self.prefix + name in self.present:
             return digest(self.files, self.prefix + name)[:16]
-        if "data/withheld.json" in self.files.names():
-            for row in json.loads(content(self.files, "data/withheld.json"))["files"]:
-                if row["file"] == ARCHIVED + name:
-                    return row["sha256"][:16]
-        return MISSING
+        for left_out in (self.record("data/withheld.json") or {"files": []})["files"]:
+            if left_out["file"] == ARCHIVED + name:
+                return left_out["sha256"][:16]
+        return Absent.NOT_RECORDED
 
     def lines(self, name: str) -> list[dict[str, Any]]:
         """A result of one JSON object a line."""
-        if self.prefix + name not in self.files.names():
+        if self.prefix + name not in self.present:
             return []
         return [json.loads(line) for line in content(self.files, self.prefix + name).splitlines()]
 
@@ -62,24 +72,25 @@ class Side:
             (name for name in self._below("infer/") if "." not in name), key=lambda name: (name != "trained", name)
         )
 
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """What each stage wrote down beside its result, in the order in which they ran."""
+        places = {
+            "market": "market/summary.json",
+            "base_model": "model/base/model.json",
+            "train": "train/checkpoint.json",
+            "export_weights": "model/parity.json",
+            **{f"infer {name}": f"infer/{name}/summary.json" for name in self.asked()},
+            "probe": "infer/probe.json",
+        }
+        for leverage in self.leverages():
+            places[f"simulate {leverage}x"] = f"leverage-{leverage}/metrics.json"
+            places[f"evaluate {leverage}x"] = f"leverage-{leverage}/evidence.json"
+        return {stage: self.json(file) for stage, file in places.items()}
+
     def _below(self, start: str) -> set[str]:
         """How names go on that begin so."""
         start = self.prefix + start
-        return {name[len(start) :].partition("/")[0] for name in self.files.names() if name.startswith(start)}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing of both runs."""
-
-    section: str
-    what: str
-    one: str
-    two: str
-
-    @property
-    def differs(self) -> bool:
-        return self.one.removesuffix(" common") != self.two.removesuffix(" alike")
+        return {name[len(start) :].partition("/")[0] for name in self.present if name.startswith(start)}
 
 
 def side(path: Path) -> Side:
@@ -105,56 +116,147 @@ def side(path: Path) -> Side:
 
 def rows(one: Side, two: Side) -> list[Row]:
     """Everything that is compared, in the order in which it is made."""
-    found: list[Row] = []
-    sides = (one, two)
-    for section in (settings, code, data, weights):
-        a, b = (dict(section(part)) for part in sides)
-        found += [Row(section.__name__, key, a.get(key, MISSING), b.get(key, MISSING)) for key in merged(a, b)]
-    found += decisions(one, two)
-    a, b = (dict(results(part)) for part in sides)
-    return found + [Row("results", key, a.get(key, MISSING), b.get(key, MISSING)) for key in merged(a, b)]
+    return [
+        *compared("configuration", "resolved configuration", configuration(one), configuration(two)),
+        *compared("settings", "settings", dict(settings(one)), dict(settings(two))),
+        *code(one, two),
+        *compared("versions", "versions", dict(versions(one)), dict(versions(two))),
+        *compared("data", "data", dict(data(one)), dict(data(two))),
+        *compared("weights", "weights", dict(weights(one)), dict(weights(two))),
+        *decisions(one, two),
+        *compared("results", "results", dict(results(one)), dict(results(two))),
+    ]
 
 
-def merged(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[str]:
-    """Keys of both, in their order."""
-    return [*one, *(key for key in two if key not in one)]
+def configuration(part: Side) -> dict[str, Any] | None:
+    """The resolved configuration by dotted keys; a folder of results does not record it."""
+    found = part.record("data/configuration.json") if part.archived else None
+    return None if found is None else dict(dotted(found))
 
 
-def settings(part: Side) -> Iterator[tuple[str, str]]:
+def dotted(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values by dotted keys.
+
+    >>> dict(dotted({"train": {"keep": 2, "slime": {"pipeline": 1}}, "leverages": [2, 3]}))
+    {'train.keep': 2, 'train.slime.pipeline': 1, 'leverages': [2, 3]}
+    """
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from dotted(value, f"{start}{key}.")
+        else:
+            yield f"{start}{key}", value
+
+
+def settings(part: Side) -> Iterator[tuple[str, Any]]:
     """The values that each result was computed with; both kinds of run have them."""
-    places = SETTINGS | {f"infer {name}": f"infer/{name}/summary.json" for name in part.asked()}
-    places |= {f"simulate {leverage}x": f"leverage-{leverage}/metrics.json" for leverage in part.leverages()}
-    places |= {f"evaluate {leverage}x": f"leverage-{leverage}/evidence.json" for leverage in part.leverages()}
-    for name, file in places.items():
-        for key, value in part.json(file).get("parameters", {}).items():
-            yield f"{name}: {key}", shown(value)
+    for stage, record in part.stages().items():
+        for key, value in record.get("parameters", {}).items():
+            yield f"{stage}: {key}", value
 
 
-def code(part: Side) -> Iterator[tuple[str, str]]:
-    """Commit, and the versions that ran."""
-    if "data/run.json" in part.files.names():
-        source = json.loads(content(part.files, "data/run.json"))["source"]
-        yield "commit", source["commit"][:12] + (" with changes" if source["dirty"] else "")
-    for file in (*SETTINGS.values(), "infer/trained/summary.json", "model/parity.json"):
-        for package, version in part.json(file).get("versions", {}).items():
-            yield f"{file.partition('/')[0]}: {package}", version
+def code(one: Side, two: Side) -> list[Row]:
+    """Sources, container images and pinned packages: what could have run; `versions` is what ran."""
+    found = compared("code", "commit", commit(one), commit(two))
+    if one.archived == two.archived:
+        found += compared("code", "container images", images(one), images(two))
+    else:  # a folder lists the images that were there for its rules, an archive those that made the results
+        found.append(row("code", "container images used", *(used(part) for part in (one, two))))
+    return found + compared("code", "pinned packages", requirements(one), requirements(two))
 
 
-def data(part: Side) -> Iterator[tuple[str, str]]:
+def commit(part: Side) -> dict[str, Any] | None:
+    """The commit, and what differed from it; a folder of results does not record them."""
+    facts = part.record("data/run.json") if part.archived else None
+    if facts is None:
+        return None
+    source = facts["source"]
+    patch = "data/source.patch"
+    return {
+        "commit": source["commit"],
+        "uncommitted changes": ", ".join(source["changed"]) or "none",
+        "SHA-256 of uncommitted changes": digest(part.files, patch)[:16] if patch in part.present else "none",
+    }
+
+
+def images(part: Side) -> dict[str, str] | None:
+    """SHA-256 of the container images by what runs in them.
+
+    None where a folder of results has no list of them. An archive without one was made without containers.
+    """
+    if part.archived:
+        files = (part.record("data/containers/images.json") or {"sha256": {}})["sha256"]
+    else:
+        files = part.record("containers.json")
+    if files is None:
+        return None
+    found = defaultdict(list)
+    for name, sha256 in sorted(files.items()):
+        found[f"image {re.sub(r'(-[0-9a-f]+)?[.]sif$', '', name)}"].append(sha256[:16])
+    return {name: ", ".join(sums) for name, sums in found.items()}
+
+
+def used(part: Side) -> str | Absent:
+    """How many images a run used."""
+    return str(len(images(part) or ())) if part.archived else Absent.NOT_RECORDED
+
+
+def requirements(part: Side) -> dict[str, str] | None:
+    """The pinned packages, each with its version and the files that say so; a folder does not record them."""
+    if not part.archived:
+        return None
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for name in sorted(name for name in part.present if name.startswith(REQUIREMENTS)):
+        file = name.removeprefix(REQUIREMENTS).removesuffix(".txt")
+        for package, version in pinned(content(part.files, name).decode()):
+            found[package][version].append(file)
+    return {
+        package: "; ".join(f"{version} in {', '.join(files)}".lstrip() for version, files in found[package].items())
+        for package in sorted(found)
+    }
+
+
+def pinned(text: str) -> Iterator[tuple[str, str]]:
+    """Packages of a requirements file and their versions; its options, as they stand, have none.
+
+    >>> list(pinned("-c constraints.txt\\nPyYAML==6.0.3  # reads\\n# alone\\n"))
+    [('-c constraints.txt', ''), ('pyyaml', '6.0.3')]
+    """
+    for line in text.splitlines():
+        wanted = re.sub(r"(^|\s)#.*", "", line).strip()
+        name = re.match(r"[A-Za-z0-9._-]+(\[[^]]*\])?", wanted)
+        if name and not wanted.startswith("-"):
+            plain = re.sub(r"[-_.]+", "-", name[0]).lower()  # as PEP 503 does
+            yield plain, wanted[name.end() :].strip().removeprefix("==")
+        elif wanted:
+            yield wanted, ""
+
+
+def versions(part: Side) -> Iterator[tuple[str, Any]]:
+    """The versions that each stage wrote down."""
+    for stage, record in part.stages().items():
+        for package, version in record.get("versions", {}).items():
+            yield f"{stage}: {package}", version
+
+
+def data(part: Side) -> Iterator[tuple[str, Any]]:
     """Market and samples."""
     market = part.json("market/summary.json")
     for key in ("name", "source", "bars", "first", "last", "total_return"):
-        yield f"market {key}", shown(market.get(key, MISSING))
+        yield f"market {key}", market.get(key, Absent.NOT_RECORDED)
     for name in ("market/bars.csv", *(f"samples/{split}.jsonl" for split in ("train", "validation", "test"))):
         yield f"SHA-256 of {name}", part.digest(name)
 
 
-def weights(part: Side) -> Iterator[tuple[str, str]]:
+def weights(part: Side) -> Iterator[tuple[str, Any]]:
     """What was trained."""
     manifest = part.json("train/checkpoint.json")
-    yield "checkpoint", str(manifest.get("name", MISSING))
-    yield "SHA-256 of the checkpoint", str(manifest.get("weights_sha256", MISSING))[:16]
-    yield "SHA-256 of the base model's weights", str(manifest.get("inputs", {}).get("weights", MISSING))[:16]
+    yield "checkpoint", manifest.get("name", Absent.NOT_RECORDED)
+    sums = {
+        "checkpoint": manifest.get("weights_sha256"),
+        "base model's weights": manifest.get("inputs", {}).get("weights"),
+    }
+    for what, sha256 in sums.items():
+        yield f"SHA-256 of the {what}", sha256[:16] if sha256 else Absent.NOT_RECORDED
 
 
 def decisions(one: Side, two: Side) -> list[Row]:
@@ -162,88 +264,28 @@ def decisions(one: Side, two: Side) -> list[Row]:
     found = []
     for model in dict.fromkeys([*one.asked(), *two.asked()]):
         first, second = (
-            {row["timestamp"]: row for row in part.lines(f"infer/{model}/decisions.jsonl")} for part in (one, two)
+            {line["timestamp"]: line for line in part.lines(f"infer/{model}/decisions.jsonl")} for part in (one, two)
         )
-        found.append(Row("decisions", f"{model}: hours", f"{len(first):,}", f"{len(second):,}"))
+        found.append(row("decisions", f"{model}: hours", f"{len(first):,}", f"{len(second):,}"))
         common = [time for time in first if time in second]
         same = sum(first[time]["decision"] == second[time]["decision"] for time in common)
-        found.append(Row("decisions", f"{model}: alike in common hours", f"{len(common):,} common", f"{same:,} alike"))
+        texts = (f"{len(common):,} common", f"{same:,} alike")
+        alike = same == len(common) if common else None
+        found.append(Row("decisions", f"{model}: alike in common hours", *texts, same=alike))
         for word in ("BUY", "SELL", "HOLD"):
-            counts = [sum(row["decision"] == word for row in part.values()) for part in (first, second)]
-            found.append(Row("decisions", f"{model}: {word}", *(f"{count:,}" for count in counts)))
+            counts = [sum(line["decision"] == word for line in part.values()) for part in (first, second)]
+            found.append(row("decisions", f"{model}: {word}", *(f"{count:,}" for count in counts)))
     return found
 
 
-def results(part: Side) -> Iterator[tuple[str, str]]:
+def results(part: Side) -> Iterator[tuple[str, Any]]:
     """What was earned, and what the tests say of it."""
     for leverage in part.leverages():
-        for row in part.json(f"leverage-{leverage}/metrics.json").get("strategies", []):
+        for strategy in part.json(f"leverage-{leverage}/metrics.json").get("strategies", []):
             for key in FIGURES:
-                if key in row:
-                    yield f"{leverage}x {row['key']}: {key}", shown(row[key])
+                if key in strategy:
+                    yield f"{leverage}x {strategy['key']}: {key}", strategy[key]
         verdict = part.json(f"leverage-{leverage}/evidence.json").get("verdict", {})
         for key in ("summary", "p_value_adjusted"):
             if key in verdict:
-                yield f"{leverage}x verdict: {key}", shown(verdict[key])
-
-
-def shown(value: Any) -> str:
-    """A value, short enough for a table."""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def table(found: Sequence[Row], one: str, two: str, everything: bool = False) -> str:
-    """What differs, or everything, as lines of at most about 120 letters."""
-    kept = [row for row in found if everything or row.differs]
-    lines = []
-    for section in dict.fromkeys(row.section for row in found):
-        mine = [row for row in kept if row.section == section]
-        count = sum(row.differs for row in found if row.section == section)
-        total = sum(row.section == section for row in found)
-        lines += ["", f"{section}: {count} of {total} differ" if count else f"{section}: all {total} are the same"]
-        wide = max((len(row.what) for row in mine), default=0)
-        side_wide = min(32, max((len(row.one) for row in mine), default=0))
-        lines += [f"  {row.what:{wide}}  {cut(row.one):{side_wide}}  {cut(row.two)}" for row in mine]
-    return "\n".join([f"A: {one}", f"B: {two}", *lines])
-
-
-def cut(text: str) -> str:
-    """At most 32 letters, on one line."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= 32 else f"{flat[:31]}…"
-
-
-def page(found: Sequence[Row], one: str, two: str) -> str:
-    """Everything as one HTML page that needs nothing else."""
-    body = []
-    for section in dict.fromkeys(row.section for row in found):
-        mine = [row for row in found if row.section == section]
-        count = sum(row.differs for row in mine)
-        body.append(f"<h2>{section.title()} <small>{count} of {len(mine)} differ</small></h2>")
-        for differs in (True, False):
-            part = [row for row in mine if row.differs == differs]
-            text = f"<table><tr><th></th><th>A</th><th>B</th></tr>{''.join(map(_cells, part))}</table>" if part else ""
-            alike = f"<details><summary>{len(part)} are the same</summary>{text}</details>"
-            body.append(text if differs or not part else alike)
-    title = f"{html.escape(one)} and {html.escape(two)}"
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
-        f"<style>{STYLE}</style></head>\n<body><h1>Two runs</h1><p>A: {html.escape(one)}<br>B: {html.escape(two)}</p>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
-
-
-def _cells(row: Row) -> str:
-    cells = "".join(f"<td>{html.escape(text)}</td>" for text in (row.what, row.one, row.two))
-    return f"<tr{' class=other' if row.differs else ''}>{cells}</tr>\n"
-
-
-STYLE = (
-    "body{font:15px/1.45 system-ui,sans-serif;color:#14213d;max-width:70rem;margin:2rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse;width:100%;table-layout:fixed}td,th{text-align:left;padding:.25rem .6rem;"
-    "border-bottom:1px solid #c9d0db;overflow-wrap:anywhere}tr.other td{background:#fdf0e6;font-weight:600}"
-    "small,summary{font-weight:400;color:#5b6577}summary{cursor:pointer;margin:.4rem 0}"
-)
+                yield f"{leverage}x verdict: {key}", verdict[key]
