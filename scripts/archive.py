@@ -24,6 +24,7 @@ from archiving.collect import (
     results,
     to_json,
     trial_ledger,
+    unmasked,
     withheld,
     without_paths,
 )
@@ -54,6 +55,7 @@ def arguments() -> argparse.Namespace:
     add("--ledger", type=Path, required=True, help="folder that remembers each variant ever evaluated")
     add("--snakemake", type=Path, required=True, help=".snakemake, with the records of how the results were made")
     add("--market-data", action=argparse.BooleanOptionalAction, required=True, help="whether prices may be in it")
+    add("--unmasked-answers", action=argparse.BooleanOptionalAction, required=True, help="answers may quote prices")
     add("--weights", action=argparse.BooleanOptionalAction, required=True, help="whether the models' weights are in it")
     add("--images", action=argparse.BooleanOptionalAction, required=True, help="whether container images are in it")
     add("--allow-dirty", action=argparse.BooleanOptionalAction, required=True, help="pack uncommitted changes too")
@@ -67,6 +69,8 @@ def main() -> None:
     finished = Run(args.results, args.configuration, args.leverages)
     source = read_source(PROJECT)
     check_source(source, args.allow_dirty)
+    if not args.market_data and not args.unmasked_answers:
+        check_masked(args.configuration)
     files = contents(finished, source, args)
     problems = secrets(files, source)
     if problems:
@@ -88,6 +92,16 @@ def check_source(source: Source, allowed: bool) -> None:
         raise InputError(
             f"the sources are not those of a commit: {named}. Commit them, or set archive.allow_dirty: true, which "
             "packs the differences and says so."
+        )
+
+
+def check_masked(configuration: Mapping[str, Any]) -> None:
+    """Refuse answers that may quote prices, where these may not be published."""
+    found = unmasked(configuration)
+    if found:
+        raise InputError(
+            f"{'; '.join(found)}: mask is false, so the model's answers may quote the prices that archive.market_data: "
+            "false keeps back. Set archive.unmasked_answers: true if they may be published."
         )
 
 
