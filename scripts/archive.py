@@ -17,6 +17,7 @@ from archiving.collect import (
     HOST,
     RESULTS,
     Run,
+    base_image,
     how_to_get,
     models,
     portable,
@@ -121,6 +122,7 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     files |= host_facts(finished, args.snakemake, outside)
     facts = run_record(finished, source, settings, without_paths(to_json(commands(finished, args.snakemake)), outside))
     facts["replay_rules"] = replay_rules(finished, args.snakemake)
+    facts |= base_image(args.configuration, PROJECT)
     files["data/run.json"] = to_json(facts)
     files["data/configuration.json"] = to_json(settings)
     files["data/models.json"] = to_json(models(finished))
@@ -254,12 +256,13 @@ def pinned(requirements: Content) -> str:
 
 def secrets(files: Mapping[str, Content], source: Source) -> list[str]:
     """What must not be published, one line each."""
-    scanner = Scanner(str(Path.home()), (socket.gethostname(), socket.getfqdn()), os.environ)
+    scanner = Scanner(str(Path.home()), (socket.gethostname(), socket.getfqdn()), os.environ, str(PROJECT))
     programs = ("data/workflow/", "data/requirements/", "data/containers/", "data/schema.yaml", "data/source.patch")
     programs += tuple(PROGRAMS.values())
-    found = []
+    found = scanner.name_problems(name for name in files if not name.startswith(programs))
     for name, content in files.items():
-        found += scanner.problems(readable(name, content), program_text=name.startswith(programs))
+        program_text = name.startswith(programs) and not name.endswith(".sif")
+        found += scanner.problems(readable(name, content), program_text)
     return found + scanner.problems(texts(PROJECT, source.commit), program_text=True)
 
 

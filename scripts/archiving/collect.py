@@ -159,8 +159,9 @@ def models(run: Run) -> dict[str, Any]:
 def portable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Path]]:
     """The configuration with the paths of the archive's copies, and what they are copies of.
 
-    A path outside of the project would name a folder of this machine, and lead nowhere elsewhere. The hub's cache and
-    the folders for container images and temporary files are left out: everybody has others.
+    A path outside of the project would name a folder of this machine, and lead nowhere elsewhere. The hub's cache, the
+    folders for container images and temporary files, and the image that the others start from are left out: everybody
+    has others. Of the image run.json has the SHA-256.
     """
     settings = copy.deepcopy(dict(configuration))
     found: dict[str, Path] = {}
@@ -184,6 +185,8 @@ def portable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
         found["sources/hub-cache"] = Path(settings["base_model"]["hub"]["cache"])
     settings["base_model"]["hub"]["cache"] = None
     settings["containers"] |= {"folder": None, "scratch": None}
+    if settings["containers"]["bootstrap"] == "localimage":
+        settings["containers"]["base"] = None
     variants = settings["evaluate"]["variants"]
     for number, variant in enumerate(variants):
         name, _, path = variant.partition("=")
@@ -191,6 +194,15 @@ def portable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
         found[place] = Path(path)
         variants[number] = f"{name}={place}"
     return settings, found
+
+
+def base_image(configuration: Mapping[str, Any], project: Path) -> dict[str, str]:
+    """SHA-256 of the image that the container images start from, if it is a file, and there."""
+    containers = configuration["containers"]
+    if containers["bootstrap"] != "localimage" or not containers.get("base"):
+        return {}
+    path = project / containers["base"]
+    return {"container_base_sha256": sha256(path)} if path.is_file() else {}
 
 
 def without_paths(text: bytes, paths: Mapping[str, Path]) -> bytes:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import zipfile
@@ -33,6 +34,7 @@ TOKENS = [
     "https://user:" + "geheim99@example.org/x",
     "sk" + "-proj-" + "Ab3" * 14,
     "pass" + "word: " + "hunter2hunter2",
+    "Authoriz" + "ation: Bearer " + "q1w2" * 4,
 ]
 
 
@@ -51,10 +53,10 @@ def project(made: Path, tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def refused(project: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def refused(project: Path, capsys: pytest.CaptureFixture[str], *more: str) -> list[str]:
     """What is said when the archive is refused for what it would publish; nothing is written then."""
     with pytest.raises(SystemExit) as error:
-        pack(project)
+        pack(project, *more)
     assert error.value.code == 1
     assert not (project / f"results/{NAME}/archive").exists()
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("archive: error: ")]
@@ -109,11 +111,11 @@ def test_weights_come_along_if_asked_for(project: Path) -> None:
     assert files["data/results/model/trained/model.safetensors"] == b"trained" * 9
 
 
-def made_in_containers(project: Path) -> tuple[Path, str]:
+def made_in_containers(project: Path, content: bytes = b"an image") -> tuple[Path, str]:
     """An image that a run was made in, by its records; and its SHA-256."""
     image = project / "containers/simulate-abc.sif"
     image.parent.mkdir(exist_ok=True)
-    image.write_bytes(b"an image")
+    image.write_bytes(content)
     results = project / f"results/{NAME}"
     known = {"simulate-abc.sif": sha256(image), "simulate-old.sif": "0" * 64}
     (results / "containers.json").write_text(json.dumps(known))
@@ -258,9 +260,26 @@ def test_the_hub_s_cache_and_folders_for_containers_are_left_out(project: Path) 
     files = read(pack(project, configuration=CONFIGURATION | {"base_model": section}))
     settings = json.loads(files["data/configuration.json"])
     assert settings["base_model"]["hub"] == {"name": "Owner/Model", "cache": None}
-    assert settings["containers"] == {"folder": None, "scratch": None, "bootstrap": "localimage"}
+    assert settings["containers"] == {"folder": None, "scratch": None, "bootstrap": "localimage", "base": None}
     assert "--hub-cache=sources/hub-cache --output" in files["data/run.json"].decode()
     assert [name for name, content in files.items() if b"/home/me" in content] == []
+
+
+@pytest.mark.parametrize("folder", ["/home/" + "jo", "data/jo.doe"])
+def test_of_the_image_that_containers_start_from_its_hash_is_kept(project: Path, tmp_path: Path, folder: str) -> None:
+    base = tmp_path / folder.strip("/") / "base.sif" if folder.startswith("data") else Path(folder, "base.sif")
+    if folder.startswith("data"):
+        base.parent.mkdir(parents=True)
+        base.write_bytes(b"a base")
+    section = CONFIGURATION["containers"] | {"base": str(base)}
+    files = read(pack(project, configuration=CONFIGURATION | {"containers": section}))
+    assert json.loads(files["data/configuration.json"])["containers"]["base"] is None
+    hashed = {"container_base_sha256": sha256(base)} if base.exists() else {}
+    assert json.loads(files["data/run.json"]).items() >= hashed.items()
+    assert [name for name, content in files.items() if str(base.parent).encode() in content] == []
+    section |= {"bootstrap": "debootstrap", "base": "https://example.org/debian"}  # an address stays
+    files = read(pack(project, configuration=CONFIGURATION | {"containers": section}))
+    assert json.loads(files["data/configuration.json"])["containers"]["base"] == "https://example.org/debian"
 
 
 def test_a_path_in_the_middle_of_another_one_is_not_replaced() -> None:
@@ -404,6 +423,62 @@ def test_names_of_this_machine_and_its_people_are_refused(
     assert error[0].startswith("archive: error: data/host/benchmarks/train.tsv, line 2: ")
     (benchmarks / "train.tsv").write_text("s\n1.0\n")
     assert pack(project).exists()  # the control
+
+
+def test_however_it_is_written_down_it_is_refused(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In names of files, in the slashes of some writers of JSON, in UTF-16."""
+    monkeypatch.setenv("HOME", "/home/" + "jo")
+    monkeypatch.setattr(socket, "gethostname", lambda: "gpu7")
+    planted = {
+        "home_jo.json": b"{}",
+        "x-gpu7_1.json": b"{}",
+        "a.json": rb'{"of": "\/home\/alice\/data"}',
+        "b.txt": f"\n{TOKENS[0]}".encode("utf-16"),
+        "c.txt": ("/home/" + "alice").encode("utf-16-be"),
+        "home_joe-gpu8.txt": b"gpu8 /homes/alice home_jo",  # the control
+    }
+    for name, content in planted.items():
+        (project / f"results/{NAME}" / ("infer" if name.endswith("json") else "model/trained") / name).write_bytes(
+            content
+        )
+    lines = refused(project, capsys)
+    assert sorted(re.sub("archive: error: data/results/(infer|model/trained)/", "", line) for line in lines) == [
+        "a.json, line 1: a home folder (/hom...)",
+        "b.txt, line 2: a GitHub token (ghp_...)",
+        "c.txt, line 1: a home folder (/hom...)",
+        "home_jo.json: the home folder in its name",
+        "x-gpu7_1.json: the name of this machine in its name",
+    ]
+
+
+def sif(definition: str) -> bytes:
+    """A container image in SIF: a definition, and noise where its compressed files lie."""
+    at, head = 4096, b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0".ljust(64, b"\0")
+    parts = [(0x4001, definition.encode()), (0x4004, b"\0 /home/" + b"noise \0")]
+    table, data, start = b"", b"", at + len(parts) * 585
+    for kind, content in parts:
+        table += struct.pack("<i?III5q2q128s384s", kind, True, 1, 1, 0, start, len(content), *[0] * 5, b"part", b"")
+        data, start = data + content, start + len(content)
+    head += struct.pack("<8q", 0, 0, 0, len(parts), at, len(table), at + len(table), len(data))
+    return head.ljust(at, b"\0") + table + data
+
+
+def test_a_path_in_a_container_image_s_definition_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for definition, found in (
+        ("From: containers/base.sif", []),  # the control
+        (f"From: {project}/containers/base.sif", ["the project's folder"]),
+        ("From: /home/" + "alice/base.sif", ["a home folder"]),
+        (f"%post\n    git clone {TOKENS[4]}", ["a password in an address"]),
+    ):
+        image, _ = made_in_containers(project, sif(definition))
+        if not found:
+            assert read(pack(project, "--images"))[f"data/containers/{image.name}"] == image.read_bytes()
+            shutil.rmtree(project / f"results/{NAME}/archive")
+        else:
+            lines = refused(project, capsys, "--images")
+            assert [re.sub(r".*: (.*) \(.*", r"\1", line) for line in lines] == found
 
 
 def test_a_secret_in_the_history_of_the_sources_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
