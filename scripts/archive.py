@@ -30,7 +30,7 @@ from archiving.collect import (
     without_paths,
 )
 from archiving.crate import describe
-from archiving.describe import citation, codemeta, zenodo
+from archiving.describe import NOT_STATED, citation, codemeta, data_licence, zenodo
 from archiving.hosts import summary
 from archiving.join import joined
 from archiving.pack import Content, with_checksums, write_zip
@@ -53,6 +53,7 @@ def arguments() -> argparse.Namespace:
     add("--results", type=Path, required=True, help="results/<run>")
     add("--configuration", type=json.loads, required=True, help="the resolved configuration, as JSON")
     add("--leverages", nargs="+", required=True, help="as they stand in paths")
+    add("--data-licence", help="SPDX identifier of the licence of the market's data, if it is not synthetic")
     add("--ledger", type=Path, required=True, help="folder that remembers each variant ever evaluated")
     add("--snakemake", type=Path, required=True, help=".snakemake, with the records of how the results were made")
     add("--market-data", action=argparse.BooleanOptionalAction, required=True, help="whether prices may be in it")
@@ -130,16 +131,19 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     if not args.images and "data/containers/images.json" in files:
         left_out["the container images"] = "data/containers/images.json"
     took = summary(json.loads(files[f"{HOST}/jobs.json"]))
-    files |= texts_for_people(finished, facts, took, left_out)
+    cff = citation(files["CITATION.cff"])
+    licence = data_licence(settings["market"], args.data_licence, cff)
+    files |= texts_for_people(finished, facts, took, left_out, licence or NOT_STATED)
     for name in ("verification", "replaying", "retraining"):
         files[PROGRAMS[name]] = joined(f"archiving.{name}.program").encode()
-    cff = citation(files["CITATION.cff"])
     description = described(finished, facts)
     files["codemeta.json"] = to_json(codemeta(cff, source.commit))
-    files[".zenodo.json"] = to_json(zenodo(cff, facts["title"], description))
+    market = {f"{RESULTS}/{name}" for name in priced(finished, chosen)} | {f"data/{name}" for name in outside}
+    market = {name for name in market & set(files) if not name.startswith("data/sources/variant-")}
+    files[".zenodo.json"] = to_json(zenodo(cff, facts["title"], description, licence if market else cff["license"]))
     versions = {"python": platform.python_version(), "snakemake": pinned(files["data/requirements/workflow.txt"])}
     files["ro-crate-metadata.json"] = to_json(
-        describe(files, facts, cff, description, versions, ended(finished, args.snakemake))
+        describe(files, facts, cff, description, versions, ended(finished, args.snakemake), market, licence)
     )
     return files
 
@@ -216,7 +220,7 @@ def claims(finished: Run, chosen: Mapping[str, Path]) -> dict[str, Any]:
 
 
 def texts_for_people(
-    finished: Run, facts: Mapping[str, Any], took: str, left_out: Mapping[str, str]
+    finished: Run, facts: Mapping[str, Any], took: str, left_out: Mapping[str, str], licence: str
 ) -> dict[str, Content]:
     """README, model card and data card."""
     metrics = [finished.json(f"leverage-{leverage}/metrics.json") for leverage in finished.leverages]
@@ -236,7 +240,9 @@ def texts_for_people(
             evidence,
             {path.name: read_json(path) for path in sorted(finished.path("model").glob("parity-*.json"))},
         ).encode(),
-        "data/data-card.md": cards.data_card(market, samples, settings["samples"], how_to_get(settings)).encode(),
+        "data/data-card.md": cards.data_card(
+            market, samples, settings["samples"], how_to_get(settings), licence
+        ).encode(),
     }
 
 

@@ -171,7 +171,7 @@ def compared(layers: Sequence[int]) -> str:
     return f", of layers {', '.join(map(str, layers))}, each run alone" if layers else ""
 
 
-def data_card(market: Json, samples: Mapping[str, int], settings: Json, how: str) -> str:
+def data_card(market: Json, samples: Mapping[str, int], settings: Json, how: str, licence: str) -> str:
     """data-card.md."""
     splits = ", ".join(f"{count:,} {name}" for name, count in samples.items())
     kind = "synthetic, seeded" if market["synthetic"] else f"source: {market['source']}"
@@ -184,6 +184,7 @@ def data_card(market: Json, samples: Mapping[str, int], settings: Json, how: str
         "the parts."
     )
     rows["Where from"] = how
+    rows["Licence"] = licence
     rows["Not in it"] = "spreads, order books and orders; what an order costs is set in `configuration.json`."
     return f"# Data card: {market['name']}\n\n{listed(rows)}"
 

@@ -57,10 +57,9 @@ def joined(program: str) -> str:
         title = (ast.get_docstring(tree) or "").partition("\n")[0]
         parts.append(f"# {title}\n\n{body}" if name != program else body)
     document = ast.get_docstring(ast.parse(_path(program).read_text(encoding="utf-8")), clean=False)
-    # Python 3.6 knows no such future, and would not get as far as the guard.
-    rest = sorted(
-        imports - {"import sys", "from __future__ import annotations"}, key=lambda line: (line.startswith("from"), line)
-    )
+    # The guard has the one; Python 3.6 does not know the other, and would not get as far as the guard.
+    unwanted = {"import sys", "from __future__ import annotations"}
+    rest = sorted(imports - unwanted, key=lambda line: (line.startswith("from"), line))
     return "\n\n".join([f'"""{document}"""', GUARD, "\n".join(rest), "\n\n\n".join(parts)]) + "\n"
 
 

@@ -322,6 +322,43 @@ def test_an_archive_s_crate_is_valid(made: Path, tmp_path: Path) -> None:
     assert crate_issues(folder)
 
 
+@pytest.mark.parametrize("stated", [None, "CC-BY-4.0"])
+def test_the_market_s_data_have_their_own_licence(made: Path, tmp_path: Path, stated: str | None) -> None:
+    pytest.importorskip("rocrate_validator")
+    outside = tmp_path / "btc.csv"
+    outside.write_text("timestamp,close\n")
+    market = CONFIGURATION["market"] | {"source": "csv", "csv": {"path": str(outside), "sha256": None}}
+    flags = ["--data-licence", stated] if stated else []
+    licences, zenodo = {}, {}
+    for name, more, configuration in (
+        ("csv", flags, CONFIGURATION | {"market": market}),
+        ("without prices", [*flags, "--no-market-data"], CONFIGURATION | {"market": market}),
+        ("synthetic", [], CONFIGURATION),
+    ):
+        packed = pack(made, *more, configuration=configuration)
+        files = read(packed)
+        shutil.move(packed, tmp_path / f"{name}.zip")
+        shutil.rmtree(packed.parent)
+        graph = json.loads(files["ro-crate-metadata.json"])["@graph"]
+        licences[name] = {row["@id"]: row["license"]["@id"] for row in graph if isinstance(row.get("license"), dict)}
+        zenodo[name] = json.loads(files[".zenodo.json"])["license"]
+    own, data = "https://spdx.org/licenses/Apache-2.0", "#licence-of-the-data"
+    data = f"https://spdx.org/licenses/{stated}" if stated else data
+    held = {"market/bars.csv", "samples/test.jsonl", "leverage-2/equity.csv", "leverage-2/equity_curve.svg"}
+    assert {licences["csv"][f"data/results/{name}"] for name in held} | {licences["csv"]["data/sources/btc.csv"]} == {
+        data
+    }
+    assert licences["csv"]["data/workflow/Snakefile"] == own
+    assert set(licences["without prices"].values()) == {own}
+    assert set(licences["synthetic"].values()) == {own}
+    assert zenodo == {
+        "csv": (stated or "other-closed").lower(),
+        "without prices": "apache-2.0",
+        "synthetic": "apache-2.0",
+    }
+    assert crate_issues(tmp_path / "csv.zip") == []
+
+
 def crate_issues(place: Path) -> list[str]:
     """What the Workflow Run RO-Crate profile requires and is not there."""
     import rocrate
