@@ -150,12 +150,19 @@ def _cause(log: Path) -> str:
 
 
 def _base(project: Path, base: str | None, given: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """Build arguments that say exactly what an image is built on, and its digest."""
+    """Build arguments that say exactly what an image is built on, and its digest.
+
+    The image keeps them: they name files from the project's folder on, where it is built, and not this machine's paths.
+    """
     if base is not None:
-        image = project / image_path(project, base, given)
-        return {"base": str(image), "digest": f"sha256:{read_sums(project / FOLDER).get(image.name) or _listed(image)}"}
+        name = image_path(project, base, given)
+        image = project / name
+        return {"base": name, "digest": f"sha256:{read_sums(project / FOLDER).get(image.name) or _listed(image)}"}
     if chosen["bootstrap"] == "localimage":
-        return {"digest": f"sha256:{_sha256(Path(chosen['base']))}"}
+        given_image, link = (project / chosen["base"]).absolute(), project / FOLDER / ".given.sif"
+        link.unlink(missing_ok=True)
+        link.symlink_to(given_image)
+        return {"base": f"{FOLDER}/{link.name}", "digest": f"sha256:{_sha256(given_image)}"}
     if chosen["bootstrap"] == "docker":
         try:
             digest = digest_of(chosen["base"])

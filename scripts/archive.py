@@ -17,6 +17,7 @@ from archiving.collect import (
     HOST,
     RESULTS,
     Run,
+    base_image,
     how_to_get,
     models,
     portable,
@@ -24,11 +25,12 @@ from archiving.collect import (
     results,
     to_json,
     trial_ledger,
+    unmasked,
     withheld,
     without_paths,
 )
 from archiving.crate import describe
-from archiving.describe import citation, codemeta, zenodo
+from archiving.describe import NOT_STATED, citation, codemeta, data_licence, zenodo
 from archiving.hosts import summary
 from archiving.join import joined
 from archiving.pack import Content, with_checksums, write_zip
@@ -51,9 +53,11 @@ def arguments() -> argparse.Namespace:
     add("--results", type=Path, required=True, help="results/<run>")
     add("--configuration", type=json.loads, required=True, help="the resolved configuration, as JSON")
     add("--leverages", nargs="+", required=True, help="as they stand in paths")
+    add("--data-licence", help="SPDX identifier of the licence of the market's data, if it is not synthetic")
     add("--ledger", type=Path, required=True, help="folder that remembers each variant ever evaluated")
     add("--snakemake", type=Path, required=True, help=".snakemake, with the records of how the results were made")
     add("--market-data", action=argparse.BooleanOptionalAction, required=True, help="whether prices may be in it")
+    add("--unmasked-answers", action=argparse.BooleanOptionalAction, required=True, help="answers may quote prices")
     add("--weights", action=argparse.BooleanOptionalAction, required=True, help="whether the models' weights are in it")
     add("--images", action=argparse.BooleanOptionalAction, required=True, help="whether container images are in it")
     add("--allow-dirty", action=argparse.BooleanOptionalAction, required=True, help="pack uncommitted changes too")
@@ -67,6 +71,8 @@ def main() -> None:
     finished = Run(args.results, args.configuration, args.leverages)
     source = read_source(PROJECT)
     check_source(source, args.allow_dirty)
+    if not args.market_data and not args.unmasked_answers:
+        check_masked(args.configuration)
     files = contents(finished, source, args)
     problems = secrets(files, source)
     if problems:
@@ -91,6 +97,16 @@ def check_source(source: Source, allowed: bool) -> None:
         )
 
 
+def check_masked(configuration: Mapping[str, Any]) -> None:
+    """Refuse answers that may quote prices, where these may not be published."""
+    found = unmasked(configuration)
+    if found:
+        raise InputError(
+            f"{'; '.join(found)}: mask is false, so the model's answers may quote the prices that archive.market_data: "
+            "false keeps back. Set archive.unmasked_answers: true if they may be published."
+        )
+
+
 def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[str, Content]:
     """All files of the archive but the checksums."""
     settings, outside = portable(args.configuration)
@@ -107,6 +123,7 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     files |= host_facts(finished, args.snakemake, outside)
     facts = run_record(finished, source, settings, without_paths(to_json(commands(finished, args.snakemake)), outside))
     facts["replay_rules"] = replay_rules(finished, args.snakemake)
+    facts |= base_image(args.configuration, PROJECT)
     files["data/run.json"] = to_json(facts)
     files["data/configuration.json"] = to_json(settings)
     files["data/models.json"] = to_json(models(finished))
@@ -114,16 +131,19 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     if not args.images and "data/containers/images.json" in files:
         left_out["the container images"] = "data/containers/images.json"
     took = summary(json.loads(files[f"{HOST}/jobs.json"]))
-    files |= texts_for_people(finished, facts, took, left_out)
+    cff = citation(files["CITATION.cff"])
+    licence = data_licence(settings["market"], args.data_licence, cff)
+    files |= texts_for_people(finished, facts, took, left_out, licence or NOT_STATED)
     for name in ("verification", "replaying", "retraining"):
         files[PROGRAMS[name]] = joined(f"archiving.{name}.program").encode()
-    cff = citation(files["CITATION.cff"])
     description = described(finished, facts)
     files["codemeta.json"] = to_json(codemeta(cff, source.commit))
-    files[".zenodo.json"] = to_json(zenodo(cff, facts["title"], description))
+    market = {f"{RESULTS}/{name}" for name in priced(finished, chosen)} | {f"data/{name}" for name in outside}
+    market = {name for name in market & set(files) if not name.startswith("data/sources/variant-")}
+    files[".zenodo.json"] = to_json(zenodo(cff, facts["title"], description, licence if market else cff["license"]))
     versions = {"python": platform.python_version(), "snakemake": pinned(files["data/requirements/workflow.txt"])}
     files["ro-crate-metadata.json"] = to_json(
-        describe(files, facts, cff, description, versions, ended(finished, args.snakemake))
+        describe(files, facts, cff, description, versions, ended(finished, args.snakemake), market, licence)
     )
     return files
 
@@ -200,7 +220,7 @@ def claims(finished: Run, chosen: Mapping[str, Path]) -> dict[str, Any]:
 
 
 def texts_for_people(
-    finished: Run, facts: Mapping[str, Any], took: str, left_out: Mapping[str, str]
+    finished: Run, facts: Mapping[str, Any], took: str, left_out: Mapping[str, str], licence: str
 ) -> dict[str, Content]:
     """README, model card and data card."""
     metrics = [finished.json(f"leverage-{leverage}/metrics.json") for leverage in finished.leverages]
@@ -220,7 +240,9 @@ def texts_for_people(
             evidence,
             {path.name: read_json(path) for path in sorted(finished.path("model").glob("parity-*.json"))},
         ).encode(),
-        "data/data-card.md": cards.data_card(market, samples, settings["samples"], how_to_get(settings)).encode(),
+        "data/data-card.md": cards.data_card(
+            market, samples, settings["samples"], how_to_get(settings), licence
+        ).encode(),
     }
 
 
@@ -240,12 +262,13 @@ def pinned(requirements: Content) -> str:
 
 def secrets(files: Mapping[str, Content], source: Source) -> list[str]:
     """What must not be published, one line each."""
-    scanner = Scanner(str(Path.home()), (socket.gethostname(), socket.getfqdn()), os.environ)
+    scanner = Scanner(str(Path.home()), (socket.gethostname(), socket.getfqdn()), os.environ, str(PROJECT))
     programs = ("data/workflow/", "data/requirements/", "data/containers/", "data/schema.yaml", "data/source.patch")
     programs += tuple(PROGRAMS.values())
-    found = []
+    found = scanner.name_problems(name for name in files if not name.startswith(programs))
     for name, content in files.items():
-        found += scanner.problems(readable(name, content), program_text=name.startswith(programs))
+        program_text = name.startswith(programs) and not name.endswith(".sif")
+        found += scanner.problems(readable(name, content), program_text)
     return found + scanner.problems(texts(PROJECT, source.commit), program_text=True)
 
 

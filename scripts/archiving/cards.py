@@ -97,7 +97,7 @@ THREE_COMMANDS = """\
 | --- | --- | --- |
 | `python verify.py` | checks every file's hash and every number on the slides against the results, and computes \
 equity, trades and all metrics again from the model's raw answers and the prices; the tests' p-values and intervals it \
-takes as they stand | Python 3.10 or later, seconds |
+takes as they stand | Python 3.10 or later and nothing else; seconds |
 | `python replay.py` | makes everything from the decisions to the slides again, the tests included, and compares it \
 | Linux, Python 3.11, git, and the pinned packages, which it installs; a minute |
 | `python retrain.py` | the same from the market on: trains the model again | the same, and as long as the run took |
@@ -171,7 +171,7 @@ def compared(layers: Sequence[int]) -> str:
     return f", of layers {', '.join(map(str, layers))}, each run alone" if layers else ""
 
 
-def data_card(market: Json, samples: Mapping[str, int], settings: Json, how: str) -> str:
+def data_card(market: Json, samples: Mapping[str, int], settings: Json, how: str, licence: str) -> str:
     """data-card.md."""
     splits = ", ".join(f"{count:,} {name}" for name, count in samples.items())
     kind = "synthetic, seeded" if market["synthetic"] else f"source: {market['source']}"
@@ -184,6 +184,7 @@ def data_card(market: Json, samples: Mapping[str, int], settings: Json, how: str
         "the parts."
     )
     rows["Where from"] = how
+    rows["Licence"] = licence
     rows["Not in it"] = "spreads, order books and orders; what an order costs is set in `configuration.json`."
     return f"# Data card: {market['name']}\n\n{listed(rows)}"
 

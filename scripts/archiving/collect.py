@@ -19,15 +19,20 @@ from trading.evidence.trials import HOURS, entries, window_of
 
 RESULTS, HOST = "data/results", "data/host"
 
-# The market's closes stand in these too, or can be read back from them.
+# The market's closes stand in these too, or can be read back from them: a vector figure holds the numbers it is of.
 PRICED = (
     "market/bars.csv",
     "samples/*.jsonl",
     "infer/*/samples.jsonl",
     "leverage-*/equity.csv",
     "leverage-*/trades.csv",
+    "leverage-*/*.svg",
+    "leverage-*/tearsheet.html",
 )
-PAGES = "leverage-*/tearsheet.html"
+KEPT_BACK = (
+    "The archive may not hold the market's prices. What is left of them: figures as pixels (PNG), and in evidence.json "
+    "the model's equity at 120 hours at most."
+)
 ONCE = ("market/*", "samples/*", "train/checkpoint.json", "train/metrics.jsonl", "model/*.json")
 ONCE += ("infer/*/decisions.jsonl", "infer/*/summary.json", "infer/*/samples.jsonl", "infer/*.json")
 
@@ -97,13 +102,22 @@ def withheld(run: Run, names: Iterable[str], how_to_get: str) -> dict[str, Any]:
         rows.append(
             {"file": f"{RESULTS}/{name}", "sha256": sha256(path), "bytes": path.stat().st_size, "how_to_get": how}
         )
-    return {"reason": "The archive may not hold the market's prices.", "files": rows}
+    return {"reason": KEPT_BACK, "files": rows}
 
 
 def priced(run: Run, names: Iterable[str]) -> set[str]:
     """The results in which the market's prices stand."""
-    found = {path.relative_to(run.folder).as_posix() for p in (*PRICED, PAGES) for path in run.folder.glob(p)}
+    found = {path.relative_to(run.folder).as_posix() for p in PRICED for path in run.folder.glob(p)}
     return found & set(names)
+
+
+def unmasked(configuration: Mapping[str, Any]) -> list[str]:
+    """Settings that let a model read the market's true prices, which its answers may quote."""
+    asked = {"samples": configuration["samples"]}
+    for row in configuration.get("variants", ()):
+        own = {key: row[key] for key in ("prompt", "mask") if row.get(key) is not None}
+        asked[f"variants, {row['name']}"] = configuration["samples"] | own
+    return [name for name, row in asked.items() if row["prompt"] == "report" and not row.get("mask", True)]
 
 
 def how_to_get(configuration: Mapping[str, Any]) -> str:
@@ -145,8 +159,9 @@ def models(run: Run) -> dict[str, Any]:
 def portable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Path]]:
     """The configuration with the paths of the archive's copies, and what they are copies of.
 
-    A path outside of the project would name a folder of this machine, and lead nowhere elsewhere. The hub's cache and
-    the folders for container images and temporary files are left out: everybody has others.
+    A path outside of the project would name a folder of this machine, and lead nowhere elsewhere. The hub's cache, the
+    folders for container images and temporary files, and the image that the others start from are left out: everybody
+    has others. Of the image run.json has the SHA-256.
     """
     settings = copy.deepcopy(dict(configuration))
     found: dict[str, Path] = {}
@@ -170,6 +185,8 @@ def portable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
         found["sources/hub-cache"] = Path(settings["base_model"]["hub"]["cache"])
     settings["base_model"]["hub"]["cache"] = None
     settings["containers"] |= {"folder": None, "scratch": None}
+    if settings["containers"]["bootstrap"] == "localimage":
+        settings["containers"]["base"] = None
     variants = settings["evaluate"]["variants"]
     for number, variant in enumerate(variants):
         name, _, path = variant.partition("=")
@@ -177,6 +194,15 @@ def portable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
         found[place] = Path(path)
         variants[number] = f"{name}={place}"
     return settings, found
+
+
+def base_image(configuration: Mapping[str, Any], project: Path) -> dict[str, str]:
+    """SHA-256 of the image that the container images start from, if it is a file, and there."""
+    containers = configuration["containers"]
+    if containers["bootstrap"] != "localimage" or not containers.get("base"):
+        return {}
+    path = project / containers["base"]
+    return {"container_base_sha256": sha256(path)} if path.is_file() else {}
 
 
 def without_paths(text: bytes, paths: Mapping[str, Path]) -> bytes:

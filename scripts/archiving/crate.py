@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from archiving.describe import LICENCES, author_name
+from archiving.describe import LICENCES, NOT_STATED, author_name
 from archiving.pack import Content, sha256_of, size_of
 from common.errors import InputError
 
@@ -43,6 +43,8 @@ def describe(
     description: str,
     versions: Mapping[str, str],
     ended: str | None,
+    market: Collection[str],
+    data: str | None,
 ) -> dict[str, Any]:
     """ro-crate-metadata.json.
 
@@ -58,6 +60,10 @@ def describe(
         Of Python and Snakemake.
     ended
         When the run ended, ISO 8601, as far as known.
+    market
+        The files that hold the market's data.
+    data
+        Their licence; None if nobody stated one.
 
     Raises
     ------
@@ -73,14 +79,10 @@ def describe(
     root = crate.root_dataset
     date = run["source"]["date"]
     crate.name, crate.description, crate.datePublished = run["title"], description, date
-    licence = crate.add(
-        ContextEntity(
-            crate,
-            f"{LICENCES}{cff['license']}",
-            properties={"@type": "CreativeWork", "name": cff["license"], "url": f"{LICENCES}{cff['license']}"},
-        )
-    )
-    crate.license = licence
+    names = {cff["license"], data} if market else {cff["license"]}
+    licences = {name: crate.add(ContextEntity(crate, *_licence(name))) for name in sorted(names, key=str)}
+    licence = licences[cff["license"]]
+    crate.license = list(licences.values())
     authors = [
         crate.add(
             ContextEntity(
@@ -111,6 +113,8 @@ def describe(
             entities[name] = main
         else:
             entities[name] = crate.add_file(None, dest_path=name, properties=properties)
+        if name in market:
+            entities[name]["license"] = licences[data]
     root["conformsTo"] = [
         crate.add(
             ContextEntity(
@@ -143,6 +147,13 @@ def describe(
     if root.get("mentions") is None:
         root["mentions"] = [action]
     return _sorted(crate.metadata.generate())
+
+
+def _licence(name: str | None) -> tuple[str, dict[str, str]]:
+    """Identifier and properties of a licence."""
+    if name is None:
+        return "#licence-of-the-data", {"@type": "CreativeWork", "name": f"Licence of the market's data: {NOT_STATED}"}
+    return f"{LICENCES}{name}", {"@type": "CreativeWork", "name": name, "url": f"{LICENCES}{name}"}
 
 
 def _name(profile: str) -> str:

@@ -10,6 +10,7 @@ import yaml
 from common.errors import InputError
 
 LICENCES = "https://spdx.org/licenses/"
+NOT_STATED = "not stated"
 
 
 def citation(text: bytes) -> dict[str, Any]:
@@ -28,6 +29,11 @@ def citation(text: bytes) -> dict[str, Any]:
         if not isinstance(found, Mapping) or not found.get(key):
             raise InputError(f"CITATION.cff: no {key}. The archive says who made it and under which licence.")
     return dict(found)
+
+
+def data_licence(market: Mapping[str, Any], stated: str | None, cff: Mapping[str, Any]) -> str | None:
+    """Licence of the market's data: the sources' own where these make them, else what the configuration says."""
+    return cff["license"] if market["source"] == "synthetic" else stated
 
 
 def author_name(author: Mapping[str, Any]) -> str:
@@ -65,8 +71,14 @@ def codemeta(cff: Mapping[str, Any], commit: str) -> dict[str, Any]:
     return found | ({"codeRepository": cff["repository-code"]} if cff.get("repository-code") else {})
 
 
-def zenodo(cff: Mapping[str, Any], title: str, description: str) -> dict[str, Any]:
-    """.zenodo.json: what Zenodo's form asks for."""
+def zenodo(cff: Mapping[str, Any], title: str, description: str, data: str | None) -> dict[str, Any]:
+    """.zenodo.json: what Zenodo's form asks for.
+
+    Parameters
+    ----------
+    data
+        Licence of the data in it; None if nobody stated one: then the form must not say that all of it is free.
+    """
     creators = []
     for author in cff["authors"]:
         creator = {"name": author_name(author)}
@@ -78,7 +90,8 @@ def zenodo(cff: Mapping[str, Any], title: str, description: str) -> dict[str, An
         "title": title,
         "description": description,
         "creators": creators,
-        "license": cff["license"].lower(),
+        "license": data.lower() if data else "other-closed",
+        "notes": f"Licence of the sources: {cff['license']}; of the market's data: {data or NOT_STATED}.",
         "access_right": "open",
         "keywords": cff.get("keywords", []),
     }

@@ -8,6 +8,13 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[1]
 OWN = ("archiving", "common")
+NEEDED = (3, 10)
+# Before all else, so that an older Python says what is wrong; what follows must be written so that 3.6 can read it.
+GUARD = f"""\
+import sys
+
+if sys.version_info < {NEEDED}:
+    sys.exit(f"{{sys.argv[0]}}: needs Python {NEEDED[0]}.{NEEDED[1]} or later, this is {{sys.version.split()[0]}}.")"""
 
 
 def joined(program: str) -> str:
@@ -50,9 +57,10 @@ def joined(program: str) -> str:
         title = (ast.get_docstring(tree) or "").partition("\n")[0]
         parts.append(f"# {title}\n\n{body}" if name != program else body)
     document = ast.get_docstring(ast.parse(_path(program).read_text(encoding="utf-8")), clean=False)
-    future = "from __future__ import annotations"
-    rest = sorted(imports - {future}, key=lambda line: (line.startswith("from"), line))
-    return "\n\n".join([f'"""{document}"""', future, "\n".join(rest), "\n\n\n".join(parts)]) + "\n"
+    # The guard has the one; Python 3.6 does not know the other, and would not get as far as the guard.
+    unwanted = {"import sys", "from __future__ import annotations"}
+    rest = sorted(imports - unwanted, key=lambda line: (line.startswith("from"), line))
+    return "\n\n".join([f'"""{document}"""', GUARD, "\n".join(rest), "\n\n\n".join(parts)]) + "\n"
 
 
 def _path(name: str) -> Path:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
 # Tokens whose form gives them away, wherever they stand.
 TOKENS = {
@@ -22,6 +23,8 @@ TOKENS = {
     "a Google key": rb"\bAIza[A-Za-z0-9_-]{35}",
     "a Slack token": rb"\bxox[abposr]-[A-Za-z0-9-]{20,}",
     "a PyPI token": rb"\bpypi-[A-Za-z0-9_-]{50,}",
+    "an authorization header": rb"(?i)(?:\bbearer|\bauthorization\W{1,6}(?:basic|token))\s+"
+    rb"(?=[A-Za-z._~+/=-]*\d)[A-Za-z0-9._~+/=-]{12,}",
     "a password in an address": rb"\b[a-z][a-z0-9+.-]*://[^\s/:@\"'<>{}$]+:[^\s/@\"'<>{}$]{3,}@",
 }
 # What only the run's own files are searched for: in program texts such words mean other things.
@@ -32,7 +35,10 @@ FACTS = {
 }
 # Noise, in which any short name turns up sooner or later; too large to be read whole, besides.
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".distcp"})
-NOISE = WEIGHTS | {".sif", ".bundle"}
+NOISE = WEIGHTS | {".bundle"}
+# One of a container image's parts: kind, whether it is one, place, size and name.
+DESCRIPTOR = struct.Struct("<i?12x2q40x128s384x")
+PARTITION = 0x4004  # its compressed files
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
 ORDINARY_HOSTS = frozenset({"localhost", "localdomain", "ip6-localhost"})
 
@@ -49,23 +55,33 @@ class Scanner:
         Names of this machine.
     environment
         Variables; the values of those named like secrets are searched for.
+    project
+        The project's folder.
     """
 
     home: str
     hosts: tuple[str, ...]
     environment: Mapping[str, str]
+    project: str = ""
     _everywhere: dict[str, re.Pattern[bytes]] = field(init=False, default_factory=dict)
     _facts: dict[str, re.Pattern[bytes]] = field(init=False, default_factory=dict)
+    _names: dict[str, re.Pattern[bytes]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         everywhere = dict(TOKENS)
         values = {v for k, v in self.environment.items() if SECRET_NAME.search(k) and len(v) >= 8 and "/" not in v}
         if values:
             everywhere["a secret of this environment"] = b"|".join(re.escape(v.encode()) for v in sorted(values))
-        facts = dict(FACTS)
-        home = self.home.rstrip("/")
+        facts, in_names = dict(FACTS), {}
+        home, project = self.home.rstrip("/"), self.project.rstrip("/")
+        if len(PurePath(project).parts) > 2:
+            facts["the project's folder"] = (
+                rb"(?<![A-Za-z0-9_.-])" + re.escape(project.encode()) + rb"(?![A-Za-z0-9_-])"
+            )
         if len(PurePath(home).parts) > 2:
             everywhere["the home folder"] = re.escape(home.encode()) + rb"(?![A-Za-z0-9_-])"
+            parts = rb"[^A-Za-z0-9]+".join(re.escape(part.encode()) for part in PurePath(home).parts[1:])
+            in_names["the home folder"] = rb"(?<![A-Za-z0-9])" + parts + rb"(?![A-Za-z0-9])"
         elif len(home) > 1:  # such as /root, which program texts may name for reasons of their own
             facts["the home folder"] = rb"(?<![A-Za-z0-9_.<-])" + re.escape(home.encode()) + rb"(?=[/\"'\s]|$)"
         hosts = {h for host in self.hosts for h in (host, host.partition(".")[0]) if h and h not in ORDINARY_HOSTS}
@@ -73,8 +89,10 @@ class Scanner:
             names = b"|".join(re.escape(host.encode()) for host in sorted(hosts, key=lambda h: (-len(h), h)))
             facts["the name of this machine"] = rb"(?<![A-Za-z0-9_.-])(?:" + names + rb")(?![A-Za-z0-9_-])"
             everywhere["the name of this machine"] = rb"(?<=@)(?:" + names + rb")(?![A-Za-z0-9_-])"
+            in_names["the name of this machine"] = rb"(?<![A-Za-z0-9])(?:" + names + rb")(?![A-Za-z0-9])"
         self._everywhere.update({what: re.compile(pattern) for what, pattern in everywhere.items()})
         self._facts.update({what: re.compile(pattern) for what, pattern in (everywhere | facts).items()})
+        self._names.update({what: re.compile(pattern) for what, pattern in (everywhere | facts | in_names).items()})
 
     def problems(self, texts: Iterable[tuple[str, bytes]], program_text: bool = False) -> list[str]:
         """One line for each thing found in each text, with its place, never the thing itself.
@@ -89,23 +107,37 @@ class Scanner:
         patterns = self._everywhere if program_text else self._facts
         found = []
         for name, text in texts:
-            # In JSON a line's end is two letters, of which the second is none of the word behind it.
-            content = text.replace(b"\\n", b"  ").replace(b"\\t", b"  ")
-            for what, pattern in patterns.items():
-                match = pattern.search(content)
-                if match:
-                    line = content.count(b"\n", 0, match.start()) + 1
-                    start = match[0][:4].decode("utf-8", "replace")
-                    found.append(f"{name}, line {line}: {what} ({start}...)")
+            for what, match, line in _matches(text, patterns):
+                start = match[:4].decode("utf-8", "replace")
+                found.append(f"{name}, line {line}: {what} ({start}...)")
         return found
+
+    def name_problems(self, names: Iterable[str]) -> list[str]:
+        """One line for each thing found in the names of files, in which a dash or a line stands for a slash, too."""
+        return [f"{name}: {what} in its name" for name in names for what, _, _ in _matches(name.encode(), self._names)]
+
+
+def _matches(text: bytes, patterns: Mapping[str, re.Pattern[bytes]]) -> Iterator[tuple[str, bytes, int]]:
+    """What is found in a text, each thing once: what it is, how it is written, and its line."""
+    # In JSON a line's end is two letters, of which the second is none of the word behind it; a slash may be two, too.
+    plain = text.replace(b"\\n", b"  ").replace(b"\\t", b"  ").replace(b"\\/", b"/")
+    forms = [plain, plain.replace(b"\0", b"")] if b"\0" in plain else [plain]  # UTF-16 has a zero beside each letter
+    for what, pattern in patterns.items():
+        match = next(filter(None, map(pattern.search, forms)), None)
+        if match:
+            yield what, match[0], match.string.count(b"\n", 0, match.start()) + 1
 
 
 def readable(name: str, content: Path | bytes) -> Iterator[tuple[str, bytes]]:
-    """What a file says: of a PowerPoint file its parts, of a picture its notes, of weights and images nothing.
+    """What a file says: of a PowerPoint file its parts, a picture its notes, a container its head, weights nothing.
 
     Compressed pixels are noise, too. A git bundle is searched as the texts that it holds.
     """
     if PurePath(name).suffix in NOISE:
+        return
+    if PurePath(name).suffix == ".sif":
+        with io.BytesIO(content) if isinstance(content, bytes) else open(content, "rb") as image:
+            yield name, image_head(image)
         return
     blob = content if isinstance(content, bytes) else content.read_bytes()
     if name.endswith(".pptx"):
@@ -116,6 +148,26 @@ def readable(name: str, content: Path | bytes) -> Iterator[tuple[str, bytes]]:
         yield name, b"\n".join(png_notes(blob))
     else:
         yield name, blob
+
+
+def image_head(image: BinaryIO) -> bytes:
+    """All of a container image in SIF but its compressed files: definition, labels, environment.
+
+    The form: https://github.com/apptainer/sif. Of what is none, its beginning.
+    """
+    head = image.read(1 << 16)
+    if head[32:41] != b"SIF_MAGIC":
+        return head
+    count, at = struct.unpack_from("<2q", head, 88)
+    image.seek(at)
+    table = image.read(count * DESCRIPTOR.size)
+    found = [head[:128]]
+    for number in range(len(table) // DESCRIPTOR.size):
+        kind, used, start, size, name = DESCRIPTOR.unpack_from(table, number * DESCRIPTOR.size)
+        if used and kind != PARTITION:
+            image.seek(start)
+            found += [name, image.read(size)]
+    return b"\n".join(found)
 
 
 def png_notes(blob: bytes) -> Iterator[bytes]:

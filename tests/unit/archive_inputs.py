@@ -132,7 +132,8 @@ def pack(project: Path, *more: str, configuration: Any = CONFIGURATION) -> Path:
     output = project / "results" / NAME / "archive" / f"{NAME}.zip"
     command = ["--results", project / "results" / NAME, "--configuration", json.dumps(configuration)]
     command += ["--leverages", "2", "--ledger", project / "results/ledger", "--snakemake", project / ".snakemake"]
-    command += ["--market-data", "--no-weights", "--no-images", "--no-allow-dirty", "--output", output]
+    command += ["--market-data", "--no-unmasked-answers", "--no-weights", "--no-images", "--no-allow-dirty"]
+    command += ["--output", output]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(archive, "PROJECT", project)
         run_program(archive.main, command, *more)

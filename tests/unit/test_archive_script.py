@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import zipfile
@@ -17,7 +19,7 @@ from archive_inputs import CONFIGURATION, NAME, commit, finish, git, make_finish
 from report_inputs import Run
 
 from archiving.collect import without_paths
-from archiving.join import joined
+from archiving.join import NEEDED, joined
 from archiving.scan import Scanner, png_notes, readable
 from archiving.source import bundle, read_source
 from archiving.verification.program import verify
@@ -33,6 +35,7 @@ TOKENS = [
     "https://user:" + "geheim99@example.org/x",
     "sk" + "-proj-" + "Ab3" * 14,
     "pass" + "word: " + "hunter2hunter2",
+    "Authoriz" + "ation: Bearer " + "q1w2" * 4,
 ]
 
 
@@ -51,10 +54,10 @@ def project(made: Path, tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def refused(project: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def refused(project: Path, capsys: pytest.CaptureFixture[str], *more: str) -> list[str]:
     """What is said when the archive is refused for what it would publish; nothing is written then."""
     with pytest.raises(SystemExit) as error:
-        pack(project)
+        pack(project, *more)
     assert error.value.code == 1
     assert not (project / f"results/{NAME}/archive").exists()
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("archive: error: ")]
@@ -109,11 +112,11 @@ def test_weights_come_along_if_asked_for(project: Path) -> None:
     assert files["data/results/model/trained/model.safetensors"] == b"trained" * 9
 
 
-def made_in_containers(project: Path) -> tuple[Path, str]:
+def made_in_containers(project: Path, content: bytes = b"an image") -> tuple[Path, str]:
     """An image that a run was made in, by its records; and its SHA-256."""
     image = project / "containers/simulate-abc.sif"
     image.parent.mkdir(exist_ok=True)
-    image.write_bytes(b"an image")
+    image.write_bytes(content)
     results = project / f"results/{NAME}"
     known = {"simulate-abc.sif": sha256(image), "simulate-old.sif": "0" * 64}
     (results / "containers.json").write_text(json.dumps(known))
@@ -258,9 +261,26 @@ def test_the_hub_s_cache_and_folders_for_containers_are_left_out(project: Path) 
     files = read(pack(project, configuration=CONFIGURATION | {"base_model": section}))
     settings = json.loads(files["data/configuration.json"])
     assert settings["base_model"]["hub"] == {"name": "Owner/Model", "cache": None}
-    assert settings["containers"] == {"folder": None, "scratch": None, "bootstrap": "localimage"}
+    assert settings["containers"] == {"folder": None, "scratch": None, "bootstrap": "localimage", "base": None}
     assert "--hub-cache=sources/hub-cache --output" in files["data/run.json"].decode()
     assert [name for name, content in files.items() if b"/home/me" in content] == []
+
+
+@pytest.mark.parametrize("folder", ["/home/" + "jo", "data/jo.doe"])
+def test_of_the_image_that_containers_start_from_its_hash_is_kept(project: Path, tmp_path: Path, folder: str) -> None:
+    base = tmp_path / folder.strip("/") / "base.sif" if folder.startswith("data") else Path(folder, "base.sif")
+    if folder.startswith("data"):
+        base.parent.mkdir(parents=True)
+        base.write_bytes(b"a base")
+    section = CONFIGURATION["containers"] | {"base": str(base)}
+    files = read(pack(project, configuration=CONFIGURATION | {"containers": section}))
+    assert json.loads(files["data/configuration.json"])["containers"]["base"] is None
+    hashed = {"container_base_sha256": sha256(base)} if base.exists() else {}
+    assert json.loads(files["data/run.json"]).items() >= hashed.items()
+    assert [name for name, content in files.items() if str(base.parent).encode() in content] == []
+    section |= {"bootstrap": "debootstrap", "base": "https://example.org/debian"}  # an address stays
+    files = read(pack(project, configuration=CONFIGURATION | {"containers": section}))
+    assert json.loads(files["data/configuration.json"])["containers"]["base"] == "https://example.org/debian"
 
 
 def test_a_path_in_the_middle_of_another_one_is_not_replaced() -> None:
@@ -300,6 +320,43 @@ def test_an_archive_s_crate_is_valid(made: Path, tmp_path: Path) -> None:
     metadata["@graph"] = [row for row in metadata["@graph"] if row["@id"] != f"#run-{NAME}"]
     (folder / "ro-crate-metadata.json").write_text(json.dumps(metadata))
     assert crate_issues(folder)
+
+
+@pytest.mark.parametrize("stated", [None, "CC-BY-4.0"])
+def test_the_market_s_data_have_their_own_licence(made: Path, tmp_path: Path, stated: str | None) -> None:
+    pytest.importorskip("rocrate_validator")
+    outside = tmp_path / "btc.csv"
+    outside.write_text("timestamp,close\n")
+    market = CONFIGURATION["market"] | {"source": "csv", "csv": {"path": str(outside), "sha256": None}}
+    flags = ["--data-licence", stated] if stated else []
+    licences, zenodo = {}, {}
+    for name, more, configuration in (
+        ("csv", flags, CONFIGURATION | {"market": market}),
+        ("without prices", [*flags, "--no-market-data"], CONFIGURATION | {"market": market}),
+        ("synthetic", [], CONFIGURATION),
+    ):
+        packed = pack(made, *more, configuration=configuration)
+        files = read(packed)
+        shutil.move(packed, tmp_path / f"{name}.zip")
+        shutil.rmtree(packed.parent)
+        graph = json.loads(files["ro-crate-metadata.json"])["@graph"]
+        licences[name] = {row["@id"]: row["license"]["@id"] for row in graph if isinstance(row.get("license"), dict)}
+        zenodo[name] = json.loads(files[".zenodo.json"])["license"]
+    own, data = "https://spdx.org/licenses/Apache-2.0", "#licence-of-the-data"
+    data = f"https://spdx.org/licenses/{stated}" if stated else data
+    held = {"market/bars.csv", "samples/test.jsonl", "leverage-2/equity.csv", "leverage-2/equity_curve.svg"}
+    assert {licences["csv"][f"data/results/{name}"] for name in held} | {licences["csv"]["data/sources/btc.csv"]} == {
+        data
+    }
+    assert licences["csv"]["data/workflow/Snakefile"] == own
+    assert set(licences["without prices"].values()) == {own}
+    assert set(licences["synthetic"].values()) == {own}
+    assert zenodo == {
+        "csv": (stated or "other-closed").lower(),
+        "without prices": "apache-2.0",
+        "synthetic": "apache-2.0",
+    }
+    assert crate_issues(tmp_path / "csv.zip") == []
 
 
 def crate_issues(place: Path) -> list[str]:
@@ -406,6 +463,62 @@ def test_names_of_this_machine_and_its_people_are_refused(
     assert pack(project).exists()  # the control
 
 
+def test_however_it_is_written_down_it_is_refused(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In names of files, in the slashes of some writers of JSON, in UTF-16."""
+    monkeypatch.setenv("HOME", "/home/" + "jo")
+    monkeypatch.setattr(socket, "gethostname", lambda: "gpu7")
+    planted = {
+        "home_jo.json": b"{}",
+        "x-gpu7_1.json": b"{}",
+        "a.json": rb'{"of": "\/home\/alice\/data"}',
+        "b.txt": f"\n{TOKENS[0]}".encode("utf-16"),
+        "c.txt": ("/home/" + "alice").encode("utf-16-be"),
+        "home_joe-gpu8.txt": b"gpu8 /homes/alice home_jo",  # the control
+    }
+    for name, content in planted.items():
+        (project / f"results/{NAME}" / ("infer" if name.endswith("json") else "model/trained") / name).write_bytes(
+            content
+        )
+    lines = refused(project, capsys)
+    assert sorted(re.sub("archive: error: data/results/(infer|model/trained)/", "", line) for line in lines) == [
+        "a.json, line 1: a home folder (/hom...)",
+        "b.txt, line 2: a GitHub token (ghp_...)",
+        "c.txt, line 1: a home folder (/hom...)",
+        "home_jo.json: the home folder in its name",
+        "x-gpu7_1.json: the name of this machine in its name",
+    ]
+
+
+def sif(definition: str) -> bytes:
+    """A container image in SIF: a definition, and noise where its compressed files lie."""
+    at, head = 4096, b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0".ljust(64, b"\0")
+    parts = [(0x4001, definition.encode()), (0x4004, b"\0 /home/" + b"noise \0")]
+    table, data, start = b"", b"", at + len(parts) * 585
+    for kind, content in parts:
+        table += struct.pack("<i?III5q2q128s384s", kind, True, 1, 1, 0, start, len(content), *[0] * 5, b"part", b"")
+        data, start = data + content, start + len(content)
+    head += struct.pack("<8q", 0, 0, 0, len(parts), at, len(table), at + len(table), len(data))
+    return head.ljust(at, b"\0") + table + data
+
+
+def test_a_path_in_a_container_image_s_definition_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for definition, found in (
+        ("From: containers/base.sif", []),  # the control
+        (f"From: {project}/containers/base.sif", ["the project's folder"]),
+        ("From: /home/" + "alice/base.sif", ["a home folder"]),
+        (f"%post\n    git clone {TOKENS[4]}", ["a password in an address"]),
+    ):
+        image, _ = made_in_containers(project, sif(definition))
+        if not found:
+            assert read(pack(project, "--images"))[f"data/containers/{image.name}"] == image.read_bytes()
+            shutil.rmtree(project / f"results/{NAME}/archive")
+        else:
+            lines = refused(project, capsys, "--images")
+            assert [re.sub(r".*: (.*) \(.*", r"\1", line) for line in lines] == found
+
+
 def test_a_secret_in_the_history_of_the_sources_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "notes.txt").write_text(f"\n{TOKENS[0]}\n")
     commit(project)
@@ -460,3 +573,43 @@ def test_each_program_is_one_file_of_the_standard_library(name: str, tmp_path: P
     assert done.stdout.startswith("usage: ")
     assert "archiving" not in program.read_text()
     assert "from common" not in program.read_text()
+
+
+OLD = "needs Python 3.10 or later"
+
+
+def pythons() -> list[str]:
+    """Other interpreters of this machine, as they are commonly there."""
+    named = {shutil.which(f"python3.{minor}", path="/usr/bin:/usr/local/bin") for minor in range(6, 16)} - {None}
+    return sorted({*map(str, Path.home().glob(".pyenv/versions/3.*/bin/python3")), *named})
+
+
+@pytest.mark.parametrize("name", ["verification", "replaying", "retraining"])
+def test_an_older_python_says_so_in_one_line(name: str, tmp_path: Path) -> None:
+    """By the grammar of 3.6, which has to get as far as the line that says so; and by what interpreters there are."""
+    program = tmp_path / "program.py"
+    program.write_text(joined(f"archiving.{name}.program"))
+    tree = ast.parse(program.read_text(), feature_version=(3, 6))
+    assert not any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
+    assert [ast.unparse(node)[:20] for node in tree.body[1:3]] == ["import sys", "if sys.version_info "]
+    with pytest.raises(SyntaxError, match="greater"):  # the control
+        ast.parse("while a := b():\n    pass\n", feature_version=(3, 6))
+    for python in pythons():
+        asked = [python, "-c", "import sys; print(*sys.version_info[:2])"]
+        version = tuple(map(int, subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()))
+        done = subprocess.run([python, "-I", "-S", program, "--help"], capture_output=True, text=True, check=False)
+        if version >= (3, 10):
+            assert (done.returncode, done.stderr) == (0, ""), python
+        else:
+            assert (done.returncode, done.stdout) == (1, ""), python
+            assert re.fullmatch(rf"\S+program\.py: {OLD}, this is 3\.\d+\.\d+\S*\.\n", done.stderr), done.stderr
+
+
+def test_both_readmes_ask_for_the_same_python(made: Path) -> None:
+    inside = read(pack(made))["README.md"].decode()
+    shutil.rmtree(made / f"results/{NAME}/archive")
+    outside = (Path(__file__).parents[2] / "README.md").read_text()
+    words = "Python {}.{} or later and nothing else;".format(*NEEDED)
+    assert words in inside
+    assert words in " ".join(outside.split())
+    assert OLD in joined("archiving.verification.program")

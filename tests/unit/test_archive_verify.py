@@ -386,28 +386,3 @@ def test_broken_contents_are_said_without_a_traceback(packed: Path, tmp_path: Pa
             files[name] = content
 
         assert problems(tampered(packed, tmp_path / "other.zip", broken)), name
-
-
-# --- without the market's data ---
-
-
-def test_where_prices_may_not_be_published_the_bars_can_be_given(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "project")
-    make_finished(project)
-    place = pack(project, "--no-market-data")
-    names = read(place)
-    for name in ("market/bars.csv", "samples/test.jsonl", "leverage-2/equity.csv", "leverage-2/trades.csv"):
-        assert f"data/results/{name}" not in names
-    fine, found = verify(place)
-    assert found == []
-    assert any(line.startswith("NOT CHECKED: the accounting") for line in fine)
-    bars = project / "results/made/market/bars.csv"
-    fine, found = verify(place, bars)
-    assert found == []
-    assert any("244 closes" in line for line in fine)
-    other = tmp_path / "other.csv"
-    other.write_text(bars.read_text().replace("2025-01-01", "2025-01-02", 1))
-    assert "is not the file that the run used" in verify(place, other)[1][0]
-    price = bars.read_text().splitlines()[-1].rpartition(",")[2].encode()
-    text = {n: c for n, c in names.items() if n.endswith((".jsonl", ".csv", ".html"))}
-    assert [name for name, content in text.items() if price in content] == []

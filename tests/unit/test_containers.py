@@ -79,6 +79,34 @@ def test_without_apptainer_the_program_says_so_in_one_line(project: Path) -> Non
     assert leftovers(project) == []
 
 
+def test_an_image_keeps_no_path_of_the_machine_it_is_built_on(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what Apptainer is told, which it writes into the image; this one keeps what it was told, and nothing more."""
+    program = tmp_path / "bin/apptainer"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import pathlib, re, sys\n"
+        "if sys.argv[1] == 'build':\n"
+        "    told = dict(part.split('=', 1) for part in sys.argv if re.match('[a-z]+=', part))\n"
+        "    assert told['bootstrap' if 'base-python' in sys.argv[-1] else 'version']\n"
+        "    content = pathlib.Path(told['base']).read_bytes()\n"
+        "    pathlib.Path(sys.argv[-2]).write_text(f'{told} on {content}')\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    given = tmp_path / "jo.doe/base.sif"
+    given.parent.mkdir()
+    given.write_bytes(b"a given image")
+    root, market = provide(project, ["market"], {"bootstrap": "localimage", "base": str(given)})
+    digest = hashlib.sha256(b"a given image").hexdigest()
+    assert f"'digest': 'sha256:{digest}'" in root.read_text()
+    assert root.read_text().endswith("on b'a given image'")  # it was found from the project's folder on
+    assert f"'base': 'containers/{root.name}'" in market.read_text()
+    assert [image for image in (root, market) if str(tmp_path) in image.read_text()] == []
+
+
 def test_results_keep_the_hash_of_every_image_that_made_them(project: Path, tmp_path: Path) -> None:
     image, file = project / "containers" / "deck-1.sif", tmp_path / "results" / "containers.json"
     image.write_bytes(b"one")

@@ -8,7 +8,7 @@ import struct
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -59,8 +59,7 @@ class Folder:
     def chunks(self, name: str) -> Iterator[bytes]:
         try:
             with open(self.path / name, "rb") as handle:
-                while chunk := handle.read(CHUNK):
-                    yield chunk
+                yield from iter(partial(handle.read, CHUNK), b"")
         except OSError as error:
             raise ArchiveError(f"{name}: cannot be read ({error.strerror or error})") from None
 
@@ -108,8 +107,7 @@ class Packed:
     def chunks(self, name: str) -> Iterator[bytes]:
         try:
             with self.zip.open(name) as handle:
-                while chunk := handle.read(CHUNK):
-                    yield chunk
+                yield from iter(partial(handle.read, CHUNK), b"")
         except zipfile.BadZipFile:
             raise ArchiveError(f"{name}: was changed, its checksum in the ZIP file is another one") from None
         except (EOFError, OSError, RuntimeError, NotImplementedError) as error:

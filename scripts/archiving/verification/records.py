@@ -53,7 +53,8 @@ def check_records(files: Files) -> tuple[list[str], int]:
         inputs = record.get("inputs", {}) if isinstance(record, Mapping) else {}
         for role, sha in inputs.items():
             target = _target(name, role, record)
-            if role == "samples" and (own := f"{name.rpartition('/')[0]}/samples.jsonl") in digests:
+            own = f"{name.rpartition('/')[0]}/samples.jsonl"
+            if role == "samples" and own in digests:
                 target = own  # a variant's own prompts
             if target in digests:
                 count += 1
