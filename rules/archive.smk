@@ -10,6 +10,9 @@ rule archive:
     localrule: True
     # No container, and no environment, either.
     handover: True
+    # Without any, Snakemake hands over all that it has: no number of cores, on a cluster.
+    resources:
+        nodes=1,
     params:
         results=subpath(output.zip, ancestor=2),
         flags=flags(config["archive"]),

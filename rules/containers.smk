@@ -17,6 +17,9 @@ rule containers:
         "<logs>/containers.log",
     # No container, and no environment: it hands the work over to Apptainer.
     handover: True
+    # Without any, Snakemake hands over all that it has: no number of cores, on a cluster.
+    resources:
+        nodes=1,
     params:
         flags=flags(CONTAINERS),
         names=" ".join(sorted(IMAGES)),

@@ -10,6 +10,9 @@ rule fetch_model:
     localrule: True
     # No container, and no environment: what runs Snakemake has the hub's client.
     handover: True
+    # Without any, Snakemake hands over all that it has: no number of cores, on a cluster.
+    resources:
+        nodes=1,
     params:
         flags=hub_flags(),
         code=code("fetch_model"),

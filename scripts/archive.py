@@ -119,7 +119,7 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
         files["data/withheld.json"] = to_json(withheld(finished, without, how_to_get(settings)))
     files |= {f"data/{name}": path for name, path in outside.items() if keeps(name, path, args)}
     files |= {f"data/trials/{name}": path for name, path in trial_ledger(finished, args.ledger).items()}
-    files |= sources(source) | images(finished, PROJECT, args.snakemake, args.images)
+    files |= sources(source) | images(finished, PROJECT, args.images)
     files |= host_facts(finished, args.snakemake, outside)
     facts = run_record(finished, source, settings, without_paths(to_json(commands(finished, args.snakemake)), outside))
     facts["replay_rules"] = replay_rules(finished, args.snakemake)

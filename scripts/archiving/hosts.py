@@ -29,6 +29,23 @@ def jobs(folder: Path) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted(folder.glob("[!.]*.json")) if path.name != ACCOUNTED]
 
 
+def makers(found: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The job that made each result: the last one that ended well.
+
+    Parameters
+    ----------
+    found
+        As `jobs` gives them.
+
+    Returns
+    -------
+    dict
+        The first file that the job makes, below results/<run>, to the job.
+    """
+    ended_well = (job for job in found if job["ended"] == "ok" and job["makes"])
+    return {job["makes"]: job for job in sorted(ended_well, key=lambda job: job["started"])}
+
+
 def accounted(folder: Path, found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What Slurm's accounting says of the run's jobs: asked once, and kept beside what the jobs wrote down.
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from archiving.collect import HOST, Run, to_json, without_paths
-from archiving.hosts import accounted, benchmarked, jobs, totals
+from archiving.hosts import accounted, benchmarked, jobs, makers, totals
 from archiving.pack import Content, sha256_of
 from common.errors import InputError
 from common.files import sha256
 from common.processor import processor
 
-TIMES = ("starttime", "endtime", "external_jobid", "container_img_url", "software_stack_hash")
+TIMES = ("starttime", "endtime", "external_jobid", "software_stack_hash")
 
 
 def records(run: Run, folder: Path) -> list[dict[str, Any]]:
@@ -40,13 +40,17 @@ def records(run: Run, folder: Path) -> list[dict[str, Any]]:
             below = Path(name).relative_to(f"results/{run.folder.name}").as_posix()
         except ValueError:
             continue
-        first = below.partition("/")[0]
-        if first == "archive" or (
-            first.startswith("leverage-") and first.removeprefix("leverage-") not in run.leverages
-        ):
-            continue
-        found.append({"file": below, **{key: record.get(key) for key in ("rule", "shellcmd", "input", *TIMES)}})
+        if of_run(run, below):
+            found.append({"file": below, **{key: record.get(key) for key in ("rule", "shellcmd", "input", *TIMES)}})
     return sorted(found, key=lambda row: row["file"])
+
+
+def of_run(run: Run, name: str) -> bool:
+    """Whether a file below results/<run> is of the run itself: no archive, no leverage that is not asked for."""
+    first = name.partition("/")[0]
+    return first != "archive" and (
+        not first.startswith("leverage-") or first.removeprefix("leverage-") in run.leverages
+    )
 
 
 def replay_rules(run: Run, snakemake: Path) -> list[str]:
@@ -70,7 +74,7 @@ def provenance(run: Run, snakemake: Path) -> dict[str, Any]:
     return {
         "records": found,
         "inputs_sha256": {name: content_sha256(root / name) for name in inputs if (root / name).exists()},
-        "images_sha256": used_images(run, snakemake),
+        "images_sha256": used_images(run),
     }
 
 
@@ -79,10 +83,14 @@ def content_sha256(path: Path) -> str:
     return sha256(path) if path.is_dir() else sha256_of(path)
 
 
-def used_images(run: Run, snakemake: Path) -> dict[str, str]:
-    """File name and SHA-256 of the container images in which the run's results were made."""
+def used_images(run: Run) -> dict[str, str]:
+    """File name and SHA-256 of the container images in which the run's results were made, as its jobs recorded them.
+
+    Snakemake's own records name an image for a job that ran without one, too.
+    """
     known = run.json("containers.json") if run.path("containers.json").exists() else {}
-    named = {Path(row["container_img_url"] or "").name for row in records(run, snakemake / "metadata")}
+    made = makers(jobs(run.path("host")))
+    named = {job.get("image") for name, job in made.items() if of_run(run, name) and run.path(name).exists()}
     return {name: sha for name, sha in sorted(known.items()) if name in named}
 
 
@@ -109,7 +117,7 @@ def host_facts(run: Run, snakemake: Path, paths: Mapping[str, Path]) -> dict[str
     }
 
 
-def images(run: Run, project: Path, snakemake: Path, packed: bool) -> dict[str, Content]:
+def images(run: Run, project: Path, packed: bool) -> dict[str, Content]:
     """The container images that the run's results were made in: their SHA-256 and, if asked for, themselves.
 
     Raises
@@ -117,7 +125,7 @@ def images(run: Run, project: Path, snakemake: Path, packed: bool) -> dict[str, 
     InputError
         If they are asked for, and there are none, or not the ones that were used.
     """
-    used = used_images(run, snakemake)
+    used = used_images(run)
     found: dict[str, Content] = {"data/containers/images.json": to_json({"sha256": used})} if used else {}
     if packed and not used:
         raise InputError(

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -57,6 +58,8 @@ def job_recorded(arguments: Sequence[str], environment: Mapping[str, str]) -> It
         "seconds": 0.0,
         "ended": None,
         "node": node(),
+        "python": platform.python_version(),
+        "image": environment.get("APPTAINER_NAME"),  # file name; results/<run>/containers.json has its SHA-256
         "slurm": slurm(environment),
         "gpus": [{"name": gpu.name, "memory_mb": gpu.memory_mb, "driver": gpu.driver} for gpu in gpus],
         "cuda": cuda_version(asked()) if gpus else None,

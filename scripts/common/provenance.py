@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
-import platform
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,16 +42,19 @@ def record(
     Returns
     -------
     dict
-        ``{"parameters": ..., "inputs": {role: sha256}, "versions": {package: version}}``, and in a container
-        ``"container"``, the file name of its image: results/<run>/containers.json has its SHA-256.
+        ``{"parameters": ..., "inputs": {role: sha256}, "versions": {package: version}}``. Results of another machine
+        have to be the same bytes: Python's patch version and the container image are host facts (`common.host`).
     """
-    image = os.environ.get("APPTAINER_NAME")
     return {
         "parameters": parameters(arguments),
         "inputs": {role: sha256(path) for role, path in inputs.items()},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        **({"container": image} if image else {}),
+        "versions": {"python": python_version(), **{name: version(name) for name in packages}},
     }
+
+
+def python_version() -> str:
+    """Version of Python without the patch, such as 3.11."""
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def version(package: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from archiving.hosts import accounted, benchmarked, jobs, parsed, summary, totals
+from archiving.hosts import accounted, benchmarked, jobs, makers, parsed, summary, totals
 
 H100 = {"name": "NVIDIA H100", "memory_mb": 85521, "driver": "550.54.15"}
 
@@ -51,6 +51,15 @@ def test_totals_by_hand() -> None:
 def test_what_nothing_measured_is_said_to_be_unknown() -> None:
     assert "Nothing measured the energy." in summary({"hours_of_last_runs": 1, "totals": totals([job()], [])})
     assert "recorded no machines" in summary({"hours_of_last_runs": 1, "totals": totals([], [])})
+
+
+def test_the_last_job_that_ended_well_made_a_result() -> None:
+    def tried(image: str, hour: int, ended: str | None, makes: str | None = "a.csv") -> Any:
+        return {"makes": makes, "started": f"2026-01-01T{hour:02d}:00:00Z", "ended": ended, "image": image}
+
+    found = [tried("second", 2, "ok"), tried("first", 1, "ok"), tried("failed", 3, "failed"), tried("killed", 4, None)]
+    made = makers([*found, tried("other", 5, "ok", "b.csv"), tried("check", 6, "ok", None)])
+    assert {name: job["image"] for name, job in made.items()} == {"a.csv": "second", "b.csv": "other"}
 
 
 def test_slurm_s_accounting_is_asked_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,18 +112,25 @@ def test_weights_come_along_if_asked_for(project: Path) -> None:
     assert files["data/results/model/trained/model.safetensors"] == b"trained" * 9
 
 
+def recorded_job(project: Path, image: str | None, makes: str, started: str = "2026-01-01T00:00:00Z") -> None:
+    """What a job writes down that made a result."""
+    job = {"program": "a", "makes": makes, "started": started, "ended": "ok", "seconds": 1.0, "image": image}
+    job |= {"node": {"processor": "Kind A"}, "slurm": None, "gpus": []}
+    folder = project / f"results/{NAME}/host"
+    write_json(folder / f"job-{len(list(folder.glob('*')))}.json", job)
+
+
 def made_in_containers(project: Path, content: bytes = b"an image") -> tuple[Path, str]:
-    """An image that a run was made in, by its records; and its SHA-256."""
+    """An image that a run was made in, as its job says; and its SHA-256."""
     image = project / "containers/simulate-abc.sif"
     image.parent.mkdir(exist_ok=True)
     image.write_bytes(content)
-    results = project / f"results/{NAME}"
-    known = {"simulate-abc.sif": sha256(image), "simulate-old.sif": "0" * 64}
-    (results / "containers.json").write_text(json.dumps(known))
-    for record in (project / ".snakemake/metadata").iterdir():
-        record.write_text(
-            json.dumps(json.loads(record.read_text()) | {"container_img_url": f"containers/{image.name}"})
-        )
+    known = {"simulate-abc.sif": sha256(image), "simulate-old.sif": "0" * 64, "plot-old.sif": "1" * 64}
+    write_json(project / f"results/{NAME}/containers.json", known)
+    recorded_job(project, "simulate-old.sif", "leverage-2/equity.csv")
+    recorded_job(project, image.name, "leverage-2/equity.csv", started="2026-01-02T00:00:00Z")  # made again
+    recorded_job(project, "plot-old.sif", "leverage-3/equity_curve.png")  # not of this archive
+    recorded_job(project, "plot-old.sif", "leverage-2/gone.png")
     return image, known[image.name]
 
 
@@ -143,6 +150,22 @@ def test_images_are_named_and_come_along_if_asked_for(project: Path) -> None:
         pack(project, "--images")
     image.unlink()
     with pytest.raises(InputError, match=r"simulate-abc\.sif: no such file"):
+        pack(project, "--images")
+
+
+def test_a_run_without_containers_names_none_whatever_was_left_of_an_earlier_one(project: Path) -> None:
+    """Snakemake records the image that a rule would have used."""
+    image, _ = made_in_containers(project)
+    for record in (project / ".snakemake/metadata").iterdir():
+        named = {"container_img_url": f"containers/{image.name}"}
+        record.write_text(json.dumps(json.loads(record.read_text()) | named))
+    recorded_job(project, None, "leverage-2/equity.csv", started="2026-01-03T00:00:00Z")
+    files = read(pack(project))
+    assert "data/containers/images.json" not in files
+    found = json.loads(files["data/host/snakemake.json"])
+    assert found["images_sha256"] == {}
+    assert image.name not in json.dumps(found)
+    with pytest.raises(InputError, match="made without containers"):
         pack(project, "--images")
 
 
@@ -178,7 +201,15 @@ def test_several_leverages_are_one_archive(project: Path) -> None:
 def test_what_a_run_took_is_in_it(project: Path) -> None:
     before = read(pack(project))
     assert "recorded no machines" in before["README.md"].decode()
-    job = {"program": "train", "seconds": 7200.0, "node": {"processor": "Kind A"}, "slurm": None, "cuda": "12.4"}
+    job = {
+        "program": "train",
+        "makes": None,
+        "ended": "ok",
+        "seconds": 7200.0,
+        "node": {"processor": "Kind A"},
+        "slurm": None,
+        "cuda": "12.4",
+    }
     job |= {"gpus": [{"name": "NVIDIA H100", "memory_mb": 1, "driver": "550.1"}], "gpu_joules": 3.6e6}
     host = project / f"results/{NAME}/host"
     host.mkdir()

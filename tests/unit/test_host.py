@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -98,6 +99,7 @@ def test_a_job_writes_down_its_machine_and_time(place: Path) -> None:
     assert found["node"]["cpus"] == len(os.sched_getaffinity(0))
     assert found["node"]["processor"]
     assert found["node"]["memory_gb"] > 0
+    assert (found["python"], found["image"]) == (platform.python_version(), None)
     assert (found["slurm"], found["gpus"], found["cuda"], found["gpu_joules"]) == (None, [], None, None)
 
 
@@ -132,6 +134,12 @@ def test_a_slurm_job_has_its_number_but_no_node_name(place: Path) -> None:
     found = job(place, **slurm, SLURM_RESTART_COUNT="1")
     assert found["slurm"] == {"job": "4711", "restarts": 1, "nodes": 2}
     assert "gpu-node-17" not in json.dumps(found)
+
+
+def test_a_job_in_a_container_names_its_image_but_not_where_it_lies(place: Path) -> None:
+    found = job(place, APPTAINER_NAME="infer-0123456789ab.sif", APPTAINER_CONTAINER="/secret/infer-0123456789ab.sif")
+    assert found["image"] == "infer-0123456789ab.sif"
+    assert "/secret" not in json.dumps(found)
 
 
 def test_the_time_of_a_job_begins_before_its_imports(place: Path) -> None:

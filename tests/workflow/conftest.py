@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from project_copy import Workflow, copy_project
+from project_copy import IMAGE, Workflow, copy_project
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,6 +21,10 @@ def workflow(tmp_path: Path) -> Workflow:
 
 @pytest.fixture(scope="session")
 def minimal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, str]:
-    """One real run of config/minimal.yaml for the whole session, and what Snakemake printed."""
-    workflow = copy_project(tmp_path_factory.mktemp("minimal") / "project")
+    """One real run of config/minimal.yaml for the whole session, and what Snakemake printed.
+
+    Its jobs believe themselves in a container, those of tests that make the same again do not: nobody may see it.
+    """
+    folder = copy_project(tmp_path_factory.mktemp("minimal") / "project").folder
+    workflow = Workflow(folder, {"APPTAINER_NAME": IMAGE})
     return workflow, workflow.run("--configfile", workflow.folder / "config" / "minimal.yaml")

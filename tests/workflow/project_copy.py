@@ -17,6 +17,8 @@ import yaml
 
 PROJECT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "config", "containers", "envs", "rules", "scripts")
+# Which Apptainer says that it is in, wherever the shared run's results may be made again.
+IMAGE = "image-0123456789ab.sif"
 MINIMAL = yaml.safe_load((PROJECT / "config" / "minimal.yaml").read_text())
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
+import platform
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
-from project_copy import PROJECT, Workflow
+from archive_alone import commit_sources, made_again, program, unpacked
+from project_copy import IMAGE, Workflow
 
 from archiving.pack import manifest, write_zip
 
@@ -19,32 +18,11 @@ pytestmark = pytest.mark.slow
 CONFIGURATION = ["--configfile", "config/minimal.yaml"]
 
 
-def git(folder: Path, *arguments: str) -> None:
-    who = ["-c", "user.name=Jo Doe", "-c", "user.email=jo@example.org", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def commit_sources(workflow: Workflow) -> None:
-    """Make a copy of the project a repository of its own."""
-    for name in ("CITATION.cff", "LICENSE", ".gitignore"):
-        shutil.copy2(PROJECT / name, workflow.folder / name)
-    git(workflow.folder, "init", "--quiet")
-    git(workflow.folder, "add", "--all")
-    git(workflow.folder, "commit", "--quiet", "--message", "The sources")
-
-
-def unpacked(packed: Path, folder: Path) -> Path:
-    """A ZIP file unpacked in a folder that has nothing else."""
-    with zipfile.ZipFile(packed) as archive:
-        archive.extractall(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def packed(minimal: tuple[Workflow, str]) -> Path:
     """The minimal run as `snakemake archive` packs it."""
     workflow = minimal[0]
-    commit_sources(workflow)
+    commit_sources(workflow.folder)
     workflow.run("archive", *CONFIGURATION)
     return workflow.results("minimal") / "archive/minimal.zip"
 
@@ -63,17 +41,6 @@ def with_new_checksums(files: dict[str, bytes]) -> dict[str, bytes]:
     return files | {"tagmanifest-sha256.txt": manifest(tags)}
 
 
-def program(
-    folder: Path, name: str, *arguments: str | Path, timeout: float = 280, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a program of the archive as somebody who has Python and nothing of this project."""
-    command = [sys.executable, "-I", folder / name, *arguments]
-    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder.parent)} | variables
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=timeout
-    )
-
-
 def test_the_archive_of_a_real_run_verifies(alone: Path) -> None:
     done = program(alone, "verify.py")
     assert done.returncode == 0, done.stderr
@@ -87,6 +54,7 @@ def test_each_job_of_a_real_run_recorded_its_machine(alone: Path) -> None:
     ok = {job["makes"] for job in found["jobs"] if job["ended"] == "ok"}
     assert {"market/bars.csv", "infer/base/decisions.jsonl", "leverage-2/deck.pptx"} <= ok
     assert {job["program"] for job in found["jobs"]} >= {"samples", "train", "export_weights", "evaluate", "plot"}
+    assert {(job["image"], job["python"]) for job in found["jobs"]} == {(IMAGE, platform.python_version())}
     assert found["totals"]["hours"] > 0
     assert json.loads((alone / "data/host/machine.json").read_text())["processor"] == found["totals"]["processors"][0]
 
@@ -98,10 +66,10 @@ def test_packing_again_gives_the_same_bytes(minimal: tuple[Workflow, str], packe
 
 
 def test_replay_makes_the_same_bytes_from_the_decisions_to_the_slides(alone: Path) -> None:
+    """Outside of the container in which the archive's run believed itself, too."""
     done = program(alone, "replay.py", "--python", sys.executable)
     assert done.returncode == 0, done.stdout + done.stderr
-    made = sum(path.is_file() for path in (alone / "data/results/leverage-2").iterdir())
-    assert f"{made} of {made} files are the same, byte for byte" in done.stdout
+    assert made_again(alone) in done.stdout
     assert program(alone, "verify.py").returncode == 0  # the archive's own folder is as it was
 
 
