@@ -180,7 +180,13 @@ def run_record(finished: Run, source: Source, settings: Mapping[str, Any], rules
 
 
 def claims(finished: Run, chosen: Mapping[str, Path]) -> dict[str, Any]:
-    """The claims ledger of all decks; says on the terminal which numbers no file explains."""
+    """The claims ledger of all decks.
+
+    Raises
+    ------
+    InputError
+        If there is a number on a slide that nothing explains.
+    """
     records_ = {name: finished.json(name) for name in chosen if name.endswith(".json")}
     pictures = {sha256(path): name for name, path in chosen.items() if name.endswith(".png")}
     decks = [
@@ -191,10 +197,9 @@ def claims(finished: Run, chosen: Mapping[str, Path]) -> dict[str, Any]:
     for deck in decks:
         for claim in deck["claims"]:
             if claim["how"] == "unexplained":
-                print(
-                    f"archive: {deck['deck']}, slide {claim['slide']}: no field that the deck cites gives "
-                    f"{claim['number']} in {claim['text']!r}",
-                    file=sys.stderr,
+                raise InputError(
+                    f"{finished.folder}/{deck['deck']}, slide {claim['slide']}: no field that its notes cite gives "
+                    f"{claim['number']} in {claim['text']!r}. Run deck again."
                 )
     return {"decks": decks}
 

@@ -16,7 +16,7 @@ import pytest
 from archive_inputs import hashed, in_deck, in_json, make_finished, make_project, pack, read, tampered
 
 from archiving.pack import manifest, write_zip
-from archiving.verification.ledger import LEDGER
+from archiving.verification.ledger import LEDGER, deck_entry
 from archiving.verification.program import verify
 
 METRICS = "data/results/leverage-2/metrics.json"
@@ -232,6 +232,36 @@ def test_a_number_changed_in_the_results_is_named(packed: Path, tmp_path: Path) 
     assert "was computed from another metrics" in text  # the records
     assert "was not drawn of" in text  # the figures
     assert f"{DECK}, slide" in text  # the ledger
+
+
+def test_a_changed_p_value_is_named(packed: Path, tmp_path: Path) -> None:
+    """Alone, and with a ledger that was made again to go with it."""
+
+    def better(evidence: Any) -> None:
+        evidence["tests"]["bootstrap"]["differences"]["always_buy"]["p_value_corrected"] = 0.003
+
+    def ledger(files: dict[str, bytes]) -> None:
+        (deck,) = json.loads(files[LEDGER])["decks"]
+        sources = {
+            name.removeprefix("data/results/"): json.loads(c) for name, c in files.items() if name[-5:] == ".json"
+        }
+        pictures = {hashed(c): name.removeprefix("data/results/") for name, c in files.items() if name[-4:] == ".png"}
+        files[LEDGER] = json.dumps({"decks": [deck_entry(deck["deck"], files[DECK], sources, pictures)]}).encode()
+
+    evidence = "data/results/leverage-2/evidence.json"
+    found = problems(tampered(packed, tmp_path / "other.zip", in_json(evidence, better)))
+    assert any("p_value_corrected" in line and "no longer gives it" in line for line in found)
+    found = problems(tampered(packed, tmp_path / "other.zip", in_json(evidence, better), ledger))
+    assert any(line.startswith(f"{DECK}, slide 7: ") and line.endswith("no file gives it") for line in found)
+    assert problems(tampered(packed, tmp_path / "same.zip", ledger)) == []  # a control
+
+
+def test_a_changed_number_in_notes_and_of_a_picture_s_description_is_named(packed: Path, tmp_path: Path) -> None:
+    number = shown_return(packed)
+    for part, what in (("notesSlides/notesSlide4.xml", "in its notes "), ("slides/slide5.xml", "of a picture ")):
+        change = in_deck(f"ppt/{part}", replaced(number.encode(), b"+999%"))
+        found = problems(tampered(packed, tmp_path / "other.zip", change))
+        assert any(f"says {what}" in line and "+999%" in line for line in found), found
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,35 @@ from xml.etree import ElementTree
 from archiving.verification.container import ArchiveError
 
 DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
+PRESENTATION = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 RELATIONS = "{http://schemas.openxmlformats.org/package/2006/relationships}"
+
+
+NO_ROW = -1
 
 
 @dataclass(frozen=True)
 class Slide:
-    """One slide."""
+    """One slide.
+
+    Attributes
+    ----------
+    texts, rows
+        Its paragraphs; and for each the number of the table's row that it stands in, ``NO_ROW`` if in none.
+    pictures
+        SHA-256 of each.
+    notes
+        Paragraphs of the speaker notes.
+    described
+        What is said of the pictures to those who cannot see them.
+    """
 
     number: int
     texts: list[str]
-    pictures: list[str]  # SHA-256
+    rows: list[int]
+    pictures: list[str]
     notes: list[str]
+    described: list[str]
 
 
 def read_slides(name: str, blob: bytes) -> list[Slide]:
@@ -52,22 +70,27 @@ def _slide(deck: zipfile.ZipFile, number: int, name: str) -> Slide:
         if kind == "image":
             pictures.append(hashlib.sha256(deck.read(target)).hexdigest())
         elif kind == "notesSlide":
-            notes = paragraphs(_tree(deck, target))
-    return Slide(number, paragraphs(_tree(deck, name)), sorted(pictures), notes)
+            notes = [text for text, _ in paragraphs(_tree(deck, target))]
+    tree = _tree(deck, name)
+    said = paragraphs(tree)
+    shapes = (shape.get("descr") for shape in tree.iter(f"{PRESENTATION}cNvPr"))
+    described = [" ".join(text.split()) for text in shapes if text]
+    return Slide(number, [text for text, _ in said], [row for _, row in said], sorted(pictures), notes, described)
 
 
 def _tree(deck: zipfile.ZipFile, name: str) -> ElementTree.Element:
     return ElementTree.fromstring(deck.read(name))
 
 
-def paragraphs(tree: ElementTree.Element) -> list[str]:
-    """The text of each paragraph that has any, white space made plain."""
+def paragraphs(tree: ElementTree.Element) -> list[tuple[str, int]]:
+    """The text of each paragraph that has any, white space made plain, and the table's row that it stands in."""
+    rows = {p: number for number, row in enumerate(tree.iter(f"{DRAWING}tr")) for p in row.iter(f"{DRAWING}p")}
     found = []
     for paragraph in tree.iter(f"{DRAWING}p"):
         parts = [(" " if part.tag == f"{DRAWING}br" else part.text or "") for part in paragraph.iter() if _says(part)]
         text = " ".join("".join(parts).split())
         if text:
-            found.append(text)
+            found.append((text, rows.get(paragraph, NO_ROW)))
     return found
 
 
