@@ -17,7 +17,6 @@ from archiving.collect import (
     HOST,
     RESULTS,
     Run,
-    how_to_get,
     models,
     portable,
     priced,
@@ -100,7 +99,7 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     left_out = {f"`{RESULTS}/{name}`": "data/withheld.json" for name in sorted(without)}
     left_out |= {} if args.weights else {"the models' weights": "data/models.json"}
     if without:
-        files["data/withheld.json"] = to_json(withheld(finished, without, how_to_get(settings)))
+        files["data/withheld.json"] = to_json(withheld(finished, without, cards.how_to_get(settings)))
     files |= {f"data/{name}": path for name, path in outside.items() if keeps(name, path, args)}
     files |= {f"data/trials/{name}": path for name, path in trial_ledger(finished, args.ledger).items()}
     files |= sources(source) | images(finished, PROJECT, args.snakemake, args.images)
@@ -225,7 +224,7 @@ def texts_for_people(
             evidence,
             {path.name: read_json(path) for path in sorted(finished.path("model").glob("parity-*.json"))},
         ).encode(),
-        "data/data-card.md": cards.data_card(market, samples, settings["samples"], how_to_get(settings)).encode(),
+        "data/data-card.md": cards.data_card(market, samples, settings["samples"], cards.how_to_get(settings)).encode(),
     }
 
 

@@ -188,6 +188,18 @@ def data_card(market: Json, samples: Mapping[str, int], settings: Json, how: str
     return f"# Data card: {market['name']}\n\n{listed(rows)}"
 
 
+def how_to_get(configuration: Mapping[str, Any]) -> str:
+    """Where the market's bars come from, in a sentence."""
+    market = configuration["market"]
+    if market["source"] == "download":
+        return (
+            f"download {market['download']['url']} (SHA-256 {market['download']['sha256']}) and run scripts/market.py."
+        )
+    if market["source"] == "csv":
+        return f"ask whom {market['name']} belongs to for a file with the SHA-256 that stands here."
+    return "the bars are synthetic: scripts/market.py makes them of data/configuration.json."
+
+
 def listed(rows: Mapping[str, str]) -> str:
     """A list with bold names."""
     return "".join(f"- **{name}**: {text}\n" for name, text in rows.items())

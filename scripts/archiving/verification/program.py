@@ -19,6 +19,7 @@ from archiving.verification.checksums import PAYLOAD, TAGS, check_checksums, man
 from archiving.verification.container import ArchiveError, Folder, Packed, content, opened
 from archiving.verification.ledger import RESULTS, WITHHELD, check_ledger
 from archiving.verification.records import check_records, picture_names
+from archiving.verification.words import check_words
 
 BARS = f"{RESULTS}market/bars.csv"
 NEEDED = ("README.md", "verify.py", "ro-crate-metadata.json", "data/run.json", "data/configuration.json")
@@ -49,6 +50,9 @@ def verify(place: Path, bars: Path | None = None) -> tuple[list[str], list[str]]
         lambda: (_structure(files), "the archive is a crate with all its parts"),
         lambda: _told(check_records(files), "{} files are what the results say they were made from"),
         lambda: _claims(files),
+        lambda: _told(
+            check_words(files), "{} settings are those of the results, and README and cards say what they do"
+        ),
     ]
     for check in [*checks, lambda: _books(files, bars)]:
         try:
