@@ -35,6 +35,7 @@ from archiving.provenance import ended, host_facts, images, records, replay_rule
 from archiving.scan import Scanner, readable
 from archiving.source import Source, bundle, read_source, texts
 from archiving.verification.ledger import deck_entry
+from archiving.verification.words import settings_problems
 from common.errors import InputError, run
 from common.files import read_json, sha256, written_whole
 
@@ -109,7 +110,10 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     files["data/run.json"] = to_json(facts)
     files["data/configuration.json"] = to_json(settings)
     files["data/models.json"] = to_json(models(finished))
-    files["data/claims.json"] = to_json(claims(finished, chosen))
+    made = {name: finished.json(name) for name in chosen if name.endswith(".json")}
+    for problem in settings_problems(settings, made)[0]:
+        raise InputError(f"{problem}. Run snakemake archive again, with the configuration of the run.")
+    files["data/claims.json"] = to_json(claims(finished, chosen, made))
     if not args.images and "data/containers/images.json" in files:
         left_out["the container images"] = "data/containers/images.json"
     took = summary(json.loads(files[f"{HOST}/jobs.json"]))
@@ -178,7 +182,7 @@ def run_record(finished: Run, source: Source, settings: Mapping[str, Any], rules
     }  # fmt: skip
 
 
-def claims(finished: Run, chosen: Mapping[str, Path]) -> dict[str, Any]:
+def claims(finished: Run, chosen: Mapping[str, Path], made: Mapping[str, Any]) -> dict[str, Any]:
     """The claims ledger of all decks.
 
     Raises
@@ -186,12 +190,9 @@ def claims(finished: Run, chosen: Mapping[str, Path]) -> dict[str, Any]:
     InputError
         If there is a number on a slide that nothing explains.
     """
-    records_ = {name: finished.json(name) for name in chosen if name.endswith(".json")}
     pictures = {sha256(path): name for name, path in chosen.items() if name.endswith(".png")}
     decks = [
-        deck_entry(name, path.read_bytes(), records_, pictures)
-        for name, path in chosen.items()
-        if name.endswith(".pptx")
+        deck_entry(name, path.read_bytes(), made, pictures) for name, path in chosen.items() if name.endswith(".pptx")
     ]
     for deck in decks:
         for claim in deck["claims"]:

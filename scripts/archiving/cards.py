@@ -95,9 +95,10 @@ THREE_COMMANDS = """\
 
 | command, in this folder | what it does | needs |
 | --- | --- | --- |
-| `python verify.py` | checks every file's hash and every number on the slides against the results, and computes \
-equity, trades and all metrics again from the model's raw answers and the prices; the tests' p-values and intervals it \
-takes as they stand | Python 3.10 or later, seconds |
+| `python verify.py` | checks every file's hash, every number on the slides and in README and model card against the \
+results and every setting against what they recorded, and computes equity, trades and all metrics again from the \
+model's raw answers and the prices; the tests' p-values and intervals it takes as they \
+stand | Python 3.10 or later, seconds |
 | `python replay.py` | makes everything from the decisions to the slides again, the tests included, and compares it \
 | Linux, Python 3.11, git, and the pinned packages, which it installs; a minute |
 | `python retrain.py` | the same from the market on: trains the model again | the same, and as long as the run took |

@@ -137,7 +137,10 @@ def main() -> None:
         many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         print(f"{many}: this is not the archive as it was made.", file=sys.stderr)
         sys.exit(1)
-    print("Not part of this: p-values and intervals of the tests (evidence.json). replay.py computes them again.")
+    print(
+        "Not part of this: p-values and intervals of the tests (evidence.json), and what figures and tearsheet show of "
+        "them. replay.py makes them again."
+    )
     print("The archive is whole." if not any("NOT CHECKED" in line for line in fine) else "Whole, as far as checked.")
 
 

@@ -30,7 +30,7 @@ def check_words(files: Files) -> tuple[list[str], int]:
     """Problems, one line each, and how many settings were compared with those that the results recorded."""
     run, settings = (json.loads(content(files, name)) for name in (RUN, CONFIGURATION))
     sources = read_sources(files)
-    problems, count = _settings_problems(settings, sources)
+    problems, count = settings_problems(settings, sources)
     commit = run["source"]["commit"]
     if next(files.chunks(BUNDLE), b"").split(b"\n")[:2] != [b"# v2 git bundle", f"{commit} HEAD".encode()]:
         problems.append(f"{RUN}: says commit {commit}, {BUNDLE} holds another one")
@@ -39,7 +39,8 @@ def check_words(files: Files) -> tuple[list[str], int]:
     return problems, count
 
 
-def _settings_problems(settings: Mapping[str, Any], sources: Mapping[str, Any]) -> tuple[list[str], int]:
+def settings_problems(settings: Mapping[str, Any], sources: Mapping[str, Any]) -> tuple[list[str], int]:
+    """Where the configuration is not what results recorded of their making, and how many settings were compared."""
     problems, count = [], 0
     for name, record in sources.items():
         section, own = SECTIONS.get(name) or SECTIONS.get(name.rpartition("/")[2], ("", ""))
