@@ -106,6 +106,11 @@ def test_a_bound_stands_for_what_lies_beyond_it(text: str, value: float, how: st
     assert [claim["how"] for claim in claims(text, f"- {text} [m.json: a]", m={"a": value})] == [how]
 
 
+def test_a_number_in_the_author_s_name_is_the_author_s() -> None:
+    slide = Slide(1, ["Group 42", "Group 43"], [NO_ROW] * 2, [], [], [], "Group 42")
+    assert [claim["how"] for claim in claims_of([slide], {})] == ["text", "unexplained"]
+
+
 # --- whole decks ---
 
 

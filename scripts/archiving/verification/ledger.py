@@ -59,6 +59,9 @@ def claims_of(slides: Sequence[Slide], sources: Sources) -> list[Claim]:
                 about = of_row.setdefault(row, next((key for _, name in places if (key := _strategy(name))), ""))
                 places = [place for place in places if not about or _strategy(place[1]) in ("", about)]
             given = [(file, *term) for file, name in places if file in sources for term in terms(sources[file], name)]
+            # Who made the deck may have a number in the name, which no result knows of.
+            if text == slide.author and not places:
+                given = [("the deck's properties", "author", slide.author)]
             found += _text_claims(slide.number, text, given)
     return found
 

@@ -14,6 +14,7 @@ from archiving.verification.container import ArchiveError
 
 DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 PRESENTATION = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
+CREATOR = "{http://purl.org/dc/elements/1.1/}creator"
 RELATIONS = "{http://schemas.openxmlformats.org/package/2006/relationships}"
 
 
@@ -34,6 +35,8 @@ class Slide:
         Paragraphs of the speaker notes.
     described
         What is said of the pictures to those who cannot see them.
+    author
+        Of the deck, by its properties.
     """
 
     number: int
@@ -42,6 +45,7 @@ class Slide:
     pictures: list[str]
     notes: list[str]
     described: list[str]
+    author: str = ""
 
 
 def read_slides(name: str, blob: bytes) -> list[Slide]:
@@ -56,12 +60,13 @@ def read_slides(name: str, blob: bytes) -> list[Slide]:
         with zipfile.ZipFile(io.BytesIO(blob)) as deck:
             names = [n for n in deck.namelist() if re.fullmatch(r"ppt/slides/slide\d+\.xml", n)]
             names.sort(key=lambda n: int(re.findall(r"\d+", n)[0]))
-            return [_slide(deck, number, n) for number, n in enumerate(names, start=1)]
+            author = _tree(deck, "docProps/core.xml").findtext(CREATOR) or ""
+            return [_slide(deck, number, n, author) for number, n in enumerate(names, start=1)]
     except (zipfile.BadZipFile, KeyError, ElementTree.ParseError, EOFError, NotImplementedError) as error:
         raise ArchiveError(f"{name}: no readable PowerPoint file ({error})") from None
 
 
-def _slide(deck: zipfile.ZipFile, number: int, name: str) -> Slide:
+def _slide(deck: zipfile.ZipFile, number: int, name: str, author: str) -> Slide:
     folder, file = posixpath.split(name)
     pictures, notes = [], []
     for relation in _tree(deck, f"{folder}/_rels/{file}.rels").iter(f"{RELATIONS}Relationship"):
@@ -75,7 +80,8 @@ def _slide(deck: zipfile.ZipFile, number: int, name: str) -> Slide:
     said = paragraphs(tree)
     shapes = (shape.get("descr") for shape in tree.iter(f"{PRESENTATION}cNvPr"))
     described = [" ".join(text.split()) for text in shapes if text]
-    return Slide(number, [text for text, _ in said], [row for _, row in said], sorted(pictures), notes, described)
+    texts, rows = [text for text, _ in said], [row for _, row in said]
+    return Slide(number, texts, rows, sorted(pictures), notes, described, author)
 
 
 def _tree(deck: zipfile.ZipFile, name: str) -> ElementTree.Element:
