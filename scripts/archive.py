@@ -18,7 +18,6 @@ from archiving.collect import (
     RESULTS,
     Run,
     base_image,
-    how_to_get,
     models,
     portable,
     priced,
@@ -30,7 +29,7 @@ from archiving.collect import (
     without_paths,
 )
 from archiving.crate import describe
-from archiving.describe import NOT_STATED, citation, codemeta, data_licence, zenodo
+from archiving.describe import citation, codemeta, zenodo
 from archiving.hosts import summary
 from archiving.join import joined
 from archiving.pack import Content, with_checksums, write_zip
@@ -38,6 +37,7 @@ from archiving.provenance import ended, host_facts, images, records, replay_rule
 from archiving.scan import Scanner, readable
 from archiving.source import Source, bundle, read_source, texts
 from archiving.verification.ledger import deck_entry
+from archiving.verification.words import settings_problems
 from common.errors import InputError, run
 from common.files import read_json, sha256, written_whole
 
@@ -116,7 +116,7 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     left_out = {f"`{RESULTS}/{name}`": "data/withheld.json" for name in sorted(without)}
     left_out |= {} if args.weights else {"the models' weights": "data/models.json"}
     if without:
-        files["data/withheld.json"] = to_json(withheld(finished, without, how_to_get(settings)))
+        files["data/withheld.json"] = to_json(withheld(finished, without, cards.how_to_get(settings)))
     files |= {f"data/{name}": path for name, path in outside.items() if keeps(name, path, args)}
     files |= {f"data/trials/{name}": path for name, path in trial_ledger(finished, args.ledger).items()}
     files |= sources(source) | images(finished, PROJECT, args.images)
@@ -127,13 +127,16 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     files["data/run.json"] = to_json(facts)
     files["data/configuration.json"] = to_json(settings)
     files["data/models.json"] = to_json(models(finished))
-    files["data/claims.json"] = to_json(claims(finished, chosen))
+    made = {name: finished.json(name) for name in chosen if name.endswith(".json")}
+    for problem in settings_problems(settings, made)[0]:
+        raise InputError(f"{problem}. Run snakemake archive again, with the configuration of the run.")
+    files["data/claims.json"] = to_json(claims(finished, chosen, made))
     if not args.images and "data/containers/images.json" in files:
         left_out["the container images"] = "data/containers/images.json"
     took = summary(json.loads(files[f"{HOST}/jobs.json"]))
     cff = citation(files["CITATION.cff"])
-    licence = data_licence(settings["market"], args.data_licence, cff)
-    files |= texts_for_people(finished, facts, took, left_out, licence or NOT_STATED)
+    licence = cards.data_licence(settings["market"], args.data_licence, cff["license"])
+    files |= texts_for_people(finished, facts, took, left_out, licence)
     for name in ("verification", "replaying", "retraining"):
         files[PROGRAMS[name]] = joined(f"archiving.{name}.program").encode()
     description = described(finished, facts)
@@ -199,28 +202,30 @@ def run_record(finished: Run, source: Source, settings: Mapping[str, Any], rules
     }  # fmt: skip
 
 
-def claims(finished: Run, chosen: Mapping[str, Path]) -> dict[str, Any]:
-    """The claims ledger of all decks; says on the terminal which numbers no file explains."""
-    records_ = {name: finished.json(name) for name in chosen if name.endswith(".json")}
+def claims(finished: Run, chosen: Mapping[str, Path], made: Mapping[str, Any]) -> dict[str, Any]:
+    """The claims ledger of all decks.
+
+    Raises
+    ------
+    InputError
+        If there is a number on a slide that nothing explains.
+    """
     pictures = {sha256(path): name for name, path in chosen.items() if name.endswith(".png")}
     decks = [
-        deck_entry(name, path.read_bytes(), records_, pictures)
-        for name, path in chosen.items()
-        if name.endswith(".pptx")
+        deck_entry(name, path.read_bytes(), made, pictures) for name, path in chosen.items() if name.endswith(".pptx")
     ]
     for deck in decks:
         for claim in deck["claims"]:
             if claim["how"] == "unexplained":
-                print(
-                    f"archive: {deck['deck']}, slide {claim['slide']}: no field that the deck cites gives "
-                    f"{claim['number']} in {claim['text']!r}",
-                    file=sys.stderr,
+                raise InputError(
+                    f"{finished.folder}/{deck['deck']}, slide {claim['slide']}: no field that its notes cite gives "
+                    f"{claim['number']} in {claim['text']!r}. Run deck again."
                 )
     return {"decks": decks}
 
 
 def texts_for_people(
-    finished: Run, facts: Mapping[str, Any], took: str, left_out: Mapping[str, str], licence: str
+    finished: Run, facts: Mapping[str, Any], took: str, left_out: Mapping[str, str], licence: str | None
 ) -> dict[str, Content]:
     """README, model card and data card."""
     metrics = [finished.json(f"leverage-{leverage}/metrics.json") for leverage in finished.leverages]
@@ -241,7 +246,7 @@ def texts_for_people(
             {path.name: read_json(path) for path in sorted(finished.path("model").glob("parity-*.json"))},
         ).encode(),
         "data/data-card.md": cards.data_card(
-            market, samples, settings["samples"], how_to_get(settings), licence
+            market, samples, settings["samples"], cards.how_to_get(settings), licence
         ).encode(),
     }
 

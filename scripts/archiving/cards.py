@@ -95,9 +95,10 @@ THREE_COMMANDS = """\
 
 | command, in this folder | what it does | needs |
 | --- | --- | --- |
-| `python verify.py` | checks every file's hash and every number on the slides against the results, and computes \
-equity, trades and all metrics again from the model's raw answers and the prices; the tests' p-values and intervals it \
-takes as they stand | Python 3.10 or later and nothing else; seconds |
+| `python verify.py` | checks every file's hash, every number on the slides and in README and model card against the \
+results and every setting against what they recorded, and computes equity, trades and all metrics again from the \
+model's raw answers and the prices; the tests' p-values and intervals it takes as they \
+stand | Python 3.10 or later and nothing else; seconds |
 | `python replay.py` | makes everything from the decisions to the slides again, the tests included, and compares it \
 | Linux, Python 3.11, git, and the pinned packages, which it installs; a minute |
 | `python retrain.py` | the same from the market on: trains the model again | the same, and as long as the run took |
@@ -171,7 +172,7 @@ def compared(layers: Sequence[int]) -> str:
     return f", of layers {', '.join(map(str, layers))}, each run alone" if layers else ""
 
 
-def data_card(market: Json, samples: Mapping[str, int], settings: Json, how: str, licence: str) -> str:
+def data_card(market: Json, samples: Mapping[str, int], settings: Json, how: str, licence: str | None) -> str:
     """data-card.md."""
     splits = ", ".join(f"{count:,} {name}" for name, count in samples.items())
     kind = "synthetic, seeded" if market["synthetic"] else f"source: {market['source']}"
@@ -184,9 +185,26 @@ def data_card(market: Json, samples: Mapping[str, int], settings: Json, how: str
         "the parts."
     )
     rows["Where from"] = how
-    rows["Licence"] = licence
+    rows["Licence"] = licence or NOT_STATED
     rows["Not in it"] = "spreads, order books and orders; what an order costs is set in `configuration.json`."
     return f"# Data card: {market['name']}\n\n{listed(rows)}"
+
+
+def how_to_get(configuration: Mapping[str, Any]) -> str:
+    """Where the market's bars come from, in a sentence."""
+    market = configuration["market"]
+    if market["source"] == "download":
+        return (
+            f"download {market['download']['url']} (SHA-256 {market['download']['sha256']}) and run scripts/market.py."
+        )
+    if market["source"] == "csv":
+        return f"ask whom {market['name']} belongs to for a file with the SHA-256 that stands here."
+    return "the bars are synthetic: scripts/market.py makes them of data/configuration.json."
+
+
+def data_licence(market: Json, stated: str | None, project: str) -> str | None:
+    """Licence of the market's data: the sources' own where these make them, else what the configuration says."""
+    return project if market["source"] == "synthetic" else stated
 
 
 def listed(rows: Mapping[str, str]) -> str:
@@ -194,4 +212,5 @@ def listed(rows: Mapping[str, str]) -> str:
     return "".join(f"- **{name}**: {text}\n" for name, text in rows.items())
 
 
+NOT_STATED = "not stated"
 SIGNALS = ("synthetic_momentum", "synthetic_trend", "synthetic_slow_drift")

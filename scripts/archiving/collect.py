@@ -120,18 +120,6 @@ def unmasked(configuration: Mapping[str, Any]) -> list[str]:
     return [name for name, row in asked.items() if row["prompt"] == "report" and not row.get("mask", True)]
 
 
-def how_to_get(configuration: Mapping[str, Any]) -> str:
-    """Where the market's bars come from, in a sentence."""
-    market = configuration["market"]
-    if market["source"] == "download":
-        return (
-            f"download {market['download']['url']} (SHA-256 {market['download']['sha256']}) and run scripts/market.py."
-        )
-    if market["source"] == "csv":
-        return f"ask whom {market['name']} belongs to for a file with the SHA-256 that stands here."
-    return "the bars are synthetic: scripts/market.py makes them of data/configuration.json."
-
-
 def models(run: Run) -> dict[str, Any]:
     """SHA-256 of all weights, those too that the archive does not hold."""
     manifest = run.json("train/checkpoint.json")

@@ -6,7 +6,8 @@ import mimetypes
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from archiving.describe import LICENCES, NOT_STATED, author_name
+from archiving.cards import NOT_STATED
+from archiving.describe import LICENCES, author_name
 from archiving.pack import Content, sha256_of, size_of
 from common.errors import InputError
 

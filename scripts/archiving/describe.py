@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
+from archiving.cards import NOT_STATED
 from common.errors import InputError
 
 LICENCES = "https://spdx.org/licenses/"
-NOT_STATED = "not stated"
 
 
 def citation(text: bytes) -> dict[str, Any]:
@@ -29,11 +29,6 @@ def citation(text: bytes) -> dict[str, Any]:
         if not isinstance(found, Mapping) or not found.get(key):
             raise InputError(f"CITATION.cff: no {key}. The archive says who made it and under which licence.")
     return dict(found)
-
-
-def data_licence(market: Mapping[str, Any], stated: str | None, cff: Mapping[str, Any]) -> str | None:
-    """Licence of the market's data: the sources' own where these make them, else what the configuration says."""
-    return cff["license"] if market["source"] == "synthetic" else stated
 
 
 def author_name(author: Mapping[str, Any]) -> str:

@@ -89,4 +89,5 @@ def _defined(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Assign):
-            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+            named = (part for target in node.targets for part in ast.walk(target))  # A, B = 1, 2 too
+            yield from (part.id for part in named if isinstance(part, ast.Name))

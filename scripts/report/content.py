@@ -8,12 +8,15 @@ from report.sources import Fact
 from report.statements import MANIFEST, MARKET, TRAINED
 from report.theme import day, dollars, percent, share, times
 
-ALL_RETURNS = "strategies.*.final_capital, strategies.*.total_return"
+HEADLINE = ("strategies.trained.label", "strategies.trained.total_return", "abs(market.return)")
 
 
-def count_fields(strategy: str) -> list[str]:
-    """Where the counts of a strategy's answers stand."""
-    return [*(f"{strategy}.{name}" for name in ("finished", "truncated", "unparsable")), "market.hours"]
+def count_fields(at: str, row: wording.Strategy, detailed: bool) -> list[str]:
+    """Where the counts stand that ``wording.invalid_count`` shows of a strategy's answers."""
+    fields = [f"{at}.truncated + {at}.unparsable", "market.hours"]
+    if detailed and row["truncated"] + row["unparsable"]:
+        fields += [f"{at}.truncated", f"{at}.unparsable"]
+    return [*fields, f"{at}.finished"] if row["finished"] else fields
 
 
 class Content(Methodology):
@@ -31,7 +34,7 @@ class Content(Methodology):
         return self.record.fact(
             f"{label}, {hours:,} hours, {day(first)} to {day(last)}\n"
             f"{times(get(metrics, 'leverage'))} leverage, run on {self.device()}",
-            [f"{MARKET}: name, synthetic"],
+            [f"{MARKET}: name", f"{MARKET}: words(synthetic)"],
         )
 
     # Results -------------------------------------------------------------------------------------------------
@@ -49,7 +52,7 @@ class Content(Methodology):
                 self.said(percent(row["total_return"]), f"{at}.total_return"),
                 self.said(dollars(row["final_capital"]), f"{at}.final_capital"),
                 self.said(percent(row["max_drawdown"], 1), f"{at}.max_drawdown"),
-                self.said(invalid, *(count_fields(at) if model else [])),
+                self.said(invalid, *(count_fields(at, row, detailed=False) if model else [])),
                 self.characteristic(row, at),
             ]
             rows.append((row["key"], cells))
@@ -57,37 +60,46 @@ class Content(Methodology):
 
     def characteristic(self, row: wording.Strategy, at: str) -> Fact:
         """What marks a strategy; of the trained model first what the tests say."""
-        fields = [f"{at}.{name}" for name in ("share_long", "share_short", "trades", "hit_rate")]
-        fields += [f"{at}.liquidated"] if row.get("liquidated") else []
-        sources = [f"{self.metrics}: {field}" for field in (*fields, "market.return")]
-        verdict = ""
-        if row["key"] == "trained":
+        liquidated = [f"{at}.liquidated"] if row.get("liquidated") else []
+        shown = [] if row["key"] in wording.CONSTANT else [f"{at}.{n}" for n in ("share_long", "share_short", "trades")]
+        said, verdict = [], ""
+        if row["key"] == "trained" and row["hit_rate"] is not None:
             verdict = tested.phrase(self.evidence)
-            sources += [f"{self.tests_file}: {field}" for field in tested.SOURCES["chance"]]
-        return self.record.fact(wording.characteristic(row, self.results, verdict), sources)
+            said = [f"{self.tests_file}: {field}" for field in tested.phrase_sources(self.evidence)]
+        before, after = (
+            [f"{self.metrics}: {field}" for field in fields]
+            for fields in (liquidated, [*shown, f"{at}.hit_rate", "words(market.return)"])
+        )
+        return self.record.fact(wording.characteristic(row, self.results, verdict), [*before, *said, *after])
 
     def insight(self) -> list[Fact]:
         """What the model returned, against what, and whether that differs from chance."""
         return [
             self.headline(),
             self.against_constants(),
-            self.said(wording.against_base(self.results), "strategies.base.total_return"),
+            self.said(wording.against_base(self.results), "strategies.base.label", "strategies.base.total_return"),
             *(self.verdict("chance") if tested.passed_chance(self.evidence) else []),
         ]
 
     def headline(self) -> Fact:
         """The model's return beside the market's."""
-        return self.said(wording.headline(self.results), "strategies.trained.total_return", "market.return")
+        return self.said(wording.headline(self.results), *HEADLINE)
 
     def against_constants(self) -> Fact:
         """Which constant positions beat the model."""
-        return self.said(wording.against_constants(self.results), ALL_RETURNS)
+        rows = sorted((wording.strategy(self.results, key) for key in wording.CONSTANT), key=wording.by_capital)
+        fields = (f"strategies.{row['key']}.{name}" for row in rows for name in ("label", "total_return"))
+        return self.said(wording.against_constants(self.results), *fields, "words(strategies.trained.final_capital)")
 
     def caution(self) -> list[Fact]:
         """What to keep in mind beside the result."""
         hours = self.results["market"]["hours"]
         invalid = wording.invalid_answers(self.results, hours)
-        fields = (*count_fields("strategies.*"), "parameters.invalid")
+        fields = []
+        for key in ("trained", "base"):
+            row = wording.strategy(self.results, key)
+            fields += [f"strategies.{key}.label", *count_fields(f"strategies.{key}", row, detailed=True)]
+        fields.append("parameters.invalid")
         chance = [] if tested.passed_chance(self.evidence) else self.verdict("chance")
         only = self.evidence["tests"]["sharpe"]["settings"]["trials"]["used"] == 1
         trials = [] if only else self.verdict("trials")
@@ -95,7 +107,7 @@ class Content(Methodology):
 
     def terms(self) -> Fact:
         """What the terms of trade leave out."""
-        return self.said(terms.caution(self.results), *self.terms_fields())
+        return self.said(terms.caution(self.results), *terms.fields(self.results))
 
     # Conclusion ----------------------------------------------------------------------------------------------
 
@@ -109,7 +121,7 @@ class Content(Methodology):
         parity = fact(f"The conversion is faithful: {self.agreement()}.")
         sides = self.said(
             wording.constant_answer(self.results),
-            "strategies.trained.share_long", "strategies.trained.share_short", "strategies.trained.share_flat",
+            "strategies.trained.share_long", "strategies.trained.share_short", "words(strategies.trained.share_flat)",
         )  # fmt: skip
         claims = self.verdict(*(key for key in self.claims() if tested.is_shown(self.evidence, key)))
         return [ran, parity, self.headline(), self.against_constants(), *([] if claims else [sides]), *claims]
@@ -130,5 +142,5 @@ class Content(Methodology):
         row = wording.strategy(self.results, "trained")
         return self.said(
             f"{wording.headline(self.results)} Deepest drawdown of the model: {share(-row['max_drawdown'])}.",
-            "strategies.trained.total_return", "strategies.trained.max_drawdown", "market.return",
+            *HEADLINE, "abs(strategies.trained.max_drawdown)",
         )  # fmt: skip

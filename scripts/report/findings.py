@@ -12,7 +12,6 @@ from report.theme import number, percent, plural, share, span, times
 from trading.evidence.wording import probability
 
 NOTHING = "n/a"
-DIFFERENCES = "tests.bootstrap.differences"
 
 
 class Findings(Statements):
@@ -56,22 +55,23 @@ class Findings(Statements):
         at, own = f"{self.metrics}: strategies.{key}", key == "trained"
         sharpe = test["sharpe"]["statistic"] if own else row.get("sharpe")
         values = (
-            ("total_return", percent(row["total_return"]), span(test["interval"], percent), "interval"),
+            ("total_return", percent(row["total_return"]), span(test["interval"], percent), ["interval"]),
             (
                 "sharpe", NOTHING if sharpe is None else decimals(sharpe),
-                span(test["sharpe"]["interval"], decimals), "sharpe",
+                span(test["sharpe"]["interval"], decimals), ["sharpe.statistic", "sharpe.interval"],
             ),
             (
                 "max_drawdown", percent(row["max_drawdown"], 1),
-                span(test["max_drawdown"]["interval"], tenth), "max_drawdown.interval",
+                span(test["max_drawdown"]["interval"], tenth), ["max_drawdown.interval"],
             ),
         )  # fmt: skip
         cells = [self.record.fact(tested.rival_label(row["label"]), [f"{at}.label"])]
-        for name, value, bounds, field in values:
+        for name, value, bounds, fields in values:
             sources = [f"{at}.{name}"] if name in row else []
             if own:
                 value += f" ({bounds})" if bounds else ""
-                sources.append(f"{self.tests_file}: tests.bootstrap.{field}")
+                sources = [] if name == "sharpe" else sources
+                sources += [f"{self.tests_file}: tests.bootstrap.{field}" for field in fields]
             cells.append(self.record.fact(value, sources if value != NOTHING else []))
         return key, [*cells, self.found("the model itself") if own else self.lead(key)]
 
@@ -83,8 +83,8 @@ class Findings(Statements):
         bounds = span(row["interval"], multiple)
         return self.found(
             f"{multiple(row['statistic'])} ({bounds}), {probability(tested.corrected(self.evidence)[key])}",
-            *(f"{DIFFERENCES}.{key}.{name}" for name in ("statistic", "interval", "p_value")),
-            tested.TRIALS,
+            *(f"{tested.DIFFERENCES}.{key}.{name}" for name in ("statistic", "interval", "p_value_corrected")),
+            f"words({tested.TRIALS})",
         )
 
     def reading(self) -> list[Fact]:
@@ -99,7 +99,7 @@ class Findings(Statements):
         counted = self.found(
             f"p: how often chance alone would give so large a lead, one-sided, corrected for {plural(trials, 'trial')} "
             f"and {plural(others, 'comparison')}.",
-            tested.TRIALS, DIFFERENCES,
+            tested.TRIALS, f"count({tested.DIFFERENCES})",
         )  # fmt: skip
         return [how, counted, *self.verdict("outperform", "skill")]
 
@@ -110,7 +110,8 @@ class Findings(Statements):
         trials = self.tests["sharpe"]["settings"]["trials"]["used"]
         after = f" after {plural(trials, 'trial')}" if trials > 1 else ""
         title = f"p{after}, {self.confidence()} interval"
-        interval = self.found(title, tested.TRIALS, "tests.bootstrap.settings.confidence")
+        counted = tested.TRIALS if trials > 1 else f"words({tested.TRIALS})"
+        interval = self.found(title, counted, "tests.bootstrap.settings.confidence")
         return [Fact("Test", ()), Fact("Statistic", ()), interval, Fact("Verdict", ())]
 
     def test_rows(self) -> list[list[Fact]]:
@@ -122,14 +123,13 @@ class Findings(Statements):
         )  # fmt: skip
         return [row for row in rows if row]
 
-    def row(self, key: str, what: str, statistic: str, spread: str, *fields: str) -> list[Fact]:
-        """The cells of one test, with the fields of it that they are made of."""
-        sources = [f"tests.{key}.{field}" for field in fields]
+    def row(self, key: str, *cells: tuple[str, list[str]]) -> list[Fact]:
+        """The cells of one test: what, statistic, and p-value or interval, each with the fields of it; its verdict."""
         verdict = self.tests[key].get("verdict", NOTHING)
         if verdict == "not applicable":
-            statistic = spread = ""
-        cells = [self.found(text, *sources) for text in (what, statistic or NOTHING, spread or NOTHING)]
-        return [*cells, self.found(verdict, f"tests.{key}.verdict")]
+            cells = (cells[0], ("", []), ("", []))
+        said = [self.found(text or NOTHING, *(of(key, field) for field in fields if text)) for text, fields in cells]
+        return [*said, self.found(verdict, f"tests.{key}.verdict")]
 
     def null_row(self) -> list[Fact]:
         """Exposure-matched chance."""
@@ -138,8 +138,12 @@ class Findings(Statements):
         what = f"Own positions, other timing: {settings['permutations']:,} permutations, {settings['shifts']:,} shifts"
         shares = [beaten_share(test[name]) for name in ("percentile", "percentile_shifts")]
         beaten = f"beats {shares[0]} and {shares[1]}"
-        fields = ("settings.permutations", "settings.shifts", "percentile", "percentile_shifts", "p_value_adjusted")
-        return self.row("exposure_matched_null", what, beaten, probability(test["p_value_adjusted"]), *fields)
+        return self.row(
+            "exposure_matched_null",
+            (what, ["settings.permutations", "settings.shifts"]),
+            (beaten, ["percentile", "percentile_shifts"]),
+            (probability(test["p_value_adjusted"]), ["p_value_adjusted"]),
+        )
 
     def market_row(self) -> list[Fact]:
         """The regression on the market."""
@@ -148,20 +152,25 @@ class Findings(Statements):
         statistic = "" if test["statistic"] is None else f"{points(test['statistic'])} bp an hour"
         if beta is not None:
             statistic += f", beta {decimals(beta)}"
-        spread = p_and_span(test, points)
-        return self.row("regression", "Return beyond the market's (regression)", statistic, spread, *TEST, "beta")
+        return self.row(
+            "regression",
+            ("Return beyond the market's (regression)", []),
+            (statistic, ["1e4*statistic", "beta.estimate"]),
+            (p_and_span(test, points), p_fields(test, "1e4*interval")),
+        )
 
     def timing_row(self) -> list[Fact]:
         """Henriksson and Merton's term."""
         test = self.tests["timing"]
         statistic = "" if test["statistic"] is None else decimals(test["statistic"])
-        return self.row("timing", "Timing term (Henriksson-Merton)", statistic, p_and_span(test, decimals), *TEST)
+        spread = (p_and_span(test, decimals), p_fields(test))
+        return self.row("timing", ("Timing term (Henriksson-Merton)", []), (statistic, ["statistic"]), spread)
 
     def bootstrap_row(self) -> list[Fact]:
         """Whether the total return is above 0."""
         test = self.tests["bootstrap"]
-        statistic, spread = percent(test["statistic"], 1), p_and_span(test, tenth)
-        return self.row("bootstrap", "Total return above 0 (block bootstrap)", statistic, spread, *TEST)
+        statistic, spread = (percent(test["statistic"], 1), ["statistic"]), (p_and_span(test, tenth), p_fields(test))
+        return self.row("bootstrap", ("Total return above 0 (block bootstrap)", []), statistic, spread)
 
     def sharpe_row(self) -> list[Fact]:
         """The deflated Sharpe ratio."""
@@ -170,8 +179,12 @@ class Findings(Statements):
         statistic = "" if test["statistic"] is None else decimals(test["statistic"])
         if test["deflated"] is not None:
             statistic += f"; deflated {test['deflated']:.3f}"
-        spread = span(test["interval"], decimals)
-        return self.row("sharpe", what, statistic, spread, "settings.trials.used", "statistic", "deflated", "interval")
+        return self.row(
+            "sharpe",
+            (what, ["settings.trials.used"]),
+            (statistic, ["statistic", "deflated"]),
+            (span(test["interval"], decimals), ["interval"]),
+        )
 
     def reality_row(self) -> list[Fact]:
         """The test over all variants; one variant needs none."""
@@ -180,7 +193,10 @@ class Findings(Statements):
         what = f"Reality check over {plural(variants, 'variant')} (Hansen)"
         statistic = "" if test["statistic"] is None else f"{points(test['statistic'])} bp an hour"
         spread = "" if test["p_value"] is None else probability(test["p_value"])
-        return self.row("reality_check", what, statistic, spread, "settings.variants", "statistic", "p_value")
+        return self.row(
+            "reality_check",
+            (what, ["settings.variants"]), (statistic, ["1e4*statistic"]), (spread, ["p_value"]),
+        )  # fmt: skip
 
     def variants_row(self) -> list[Fact]:
         """How far the variants lie apart, where there are several."""
@@ -191,10 +207,10 @@ class Findings(Statements):
         at = "tests.base.variants"
         bounds = span([found["lowest"], found["highest"]], tenth)
         return [
-            self.found(f"Total return of the {count} variants", "tests.reality_check.settings.variants"),
+            self.found(f"Total return of the {count} variants", f"count({at}.total_return)"),
             self.found(f"median {percent(found['median'], 1)}", f"{at}.median"),
             self.found(bounds, f"{at}.lowest", f"{at}.highest"),
-            self.found("reported", f"{at}.total_return"),
+            self.found("reported", f"words({at}.total_return)"),
         ]
 
     def base_row(self) -> list[Fact]:
@@ -202,19 +218,22 @@ class Findings(Statements):
         test = self.tests["base"]
         p_value = tested.corrected(self.evidence)["base"]
         spread = ", ".join(part for part in (probability(p_value), span(test["interval"], multiple)) if part)
-        what, end = "End capital over the base model's", multiple(test["statistic"])
-        name, statistic, cell, verdict = self.row("base", what, end, spread, "statistic", "interval")
-        corrected = f"{self.tests_file}: {DIFFERENCES}.base.p_value_corrected"
-        return [name, statistic, Fact(cell.text, (*cell.sources, corrected)), verdict]
+        name, statistic, _, verdict = self.row(
+            "base", ("End capital over the base model's", []), (multiple(test["statistic"]), ["statistic"]), ("", [])
+        )
+        cell = self.found(spread, f"{tested.DIFFERENCES}.base.p_value_corrected", "tests.base.interval")
+        return [name, statistic, cell, verdict]
 
     def random_row(self) -> list[Fact]:
         """Random sides with the model's exposure."""
         test = self.tests["baselines"]
         what = f"{test['settings']['draws']:,} random traders of its exposure"
         statistic = f"their median {percent(test['random_median'], 1)}"
-        spread = p_and_span(test, tenth)
         return self.row(
-            "baselines", what, statistic, spread, "settings.draws", "random_median", "p_value_adjusted", "interval"
+            "baselines",
+            (what, ["settings.draws"]),
+            (statistic, ["random_median"]),
+            (p_and_span(test, tenth), p_fields(test)),
         )
 
     def cost_row(self) -> list[Fact]:
@@ -224,10 +243,12 @@ class Findings(Statements):
         most = number(test["settings"]["most_bps"])
         statistic = f"above {most} bp a side" if at is None else f"{at:.2f} bp a side"
         asked = f"{number(self.evidence['thresholds']['break_even_bps']['value'])} bp asked for"
+        field = "settings.most_bps" if at is None else "break_even_bps"
         what, statistic_cell, spread, verdict = self.row(
-            "sensitivity", "Break-even trading cost", statistic, asked, "break_even_bps", "settings.most_bps"
+            "sensitivity", ("Break-even trading cost", []), (statistic, [field]), (asked, [])
         )
-        return [what, statistic_cell, self.found(spread.text, "thresholds.break_even_bps.value"), verdict]
+        threshold = [] if spread.text == NOTHING else ["thresholds.break_even_bps.value"]
+        return [what, statistic_cell, self.found(spread.text, *threshold), verdict]
 
     def leakage_row(self) -> list[Fact]:
         """Free bars between the splits."""
@@ -235,7 +256,8 @@ class Findings(Statements):
         if not test:
             return []
         statistic = "" if test.get("statistic") is None else f"no bar shared, {test['statistic']:,} to spare"
-        return self.row("leakage", "Gap between training and test hours", statistic, "", "statistic")
+        what = "Gap between training and test hours"
+        return self.row("leakage", (what, []), (statistic, ["statistic"]), ("", []))
 
     def probe_row(self) -> list[Fact]:
         """Answers that changed with dates, name and price level, where the probe ran."""
@@ -246,7 +268,7 @@ class Findings(Statements):
         counts = f"{found['decisions_changed']} of {probe['hours']} answers changed"
         differ = f"{plural(found['prompts_changed'], 'prompt')} held any of them"
         return [
-            self.found("Asked again, dates and prices changed", "tests.leakage.probe"),
+            self.found("Asked again, dates and prices changed", "words(tests.leakage.probe)"),
             self.found(counts, "tests.leakage.probe.changes.all.decisions_changed", "tests.leakage.probe.hours"),
             self.found(differ, "tests.leakage.probe.changes.all.prompts_changed"),
             self.found("reported", "tests.leakage.verdict"),
@@ -261,7 +283,7 @@ class Findings(Statements):
     def sensitivity(self) -> list[Fact]:
         """Break-even, a later fill, liquidation, terms."""
         in_full = terms.in_full(self.results)
-        terms_said = self.said(f"The run's own terms: {in_full}.", "leverage", *self.terms_fields())
+        terms_said = self.said(f"The run's own terms: {in_full}.", "leverage", *terms.fields(self.results))
         return [*self.verdict("costs"), *self.later(), self.liquidation(), terms_said]
 
     def later(self) -> list[Fact]:
@@ -270,11 +292,12 @@ class Findings(Statements):
         cost, latency = terms.side_cost(own), own["latency"] + 1
         if cost not in surface["cost_bps"] or latency not in surface["latency"]:
             return []
-        value = surface["total_return"][surface["latency"].index(latency)][surface["cost_bps"].index(cost)]
+        row, column = surface["latency"].index(latency), surface["cost_bps"].index(cost)
+        value = surface["total_return"][row][column]
         return [
             self.found(
                 f"Filled one hour later at the same costs, the same decisions return {percent(value)}.",
-                "tests.sensitivity.surface",
+                f"tests.sensitivity.surface.total_return.{row}.{column}",
             )
         ]
 
@@ -285,11 +308,19 @@ class Findings(Statements):
         text = f"up to {most}, the most that was tried, it is never liquidated" if at is None else (
             f"from {at:.3g}x on it is liquidated on these hours"
         )  # fmt: skip
-        fields = ("liquidation_leverage", "settings.most_leverage")
-        return self.found(f"Leverage: {text}.", *(f"tests.sensitivity.{field}" for field in fields))
+        field = "settings.most_leverage" if at is None else "liquidation_leverage"
+        return self.found(f"Leverage: {text}.", f"tests.sensitivity.{field}")
 
 
-TEST = ("statistic", "p_value_adjusted", "interval")
+def of(test: str, field: str) -> str:
+    """A field of a test; of a return in basis points too."""
+    factor, star, name = field.rpartition("*")
+    return f"{factor}{star}tests.{test}.{name}"
+
+
+def p_fields(test: Mapping[str, Any], interval: str = "interval") -> list[str]:
+    """The fields that ``p_and_span`` shows."""
+    return ["p_value_adjusted" if "p_value_adjusted" in test else "p_value", interval]
 
 
 def p_and_span(test: Mapping[str, Any], form: Any) -> str:

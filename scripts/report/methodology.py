@@ -56,10 +56,11 @@ class Methodology(Statements):
 
     def algorithm(self) -> Fact:
         """Group sizes, steps and rate."""
+        iterations = self.record.get(MANIFEST, "iteration")
         prompts, group = self.setting("prompts_per_iteration"), self.setting("group_size")
         updates, rate = self.setting("updates_per_iteration"), self.setting("learning_rate")
         return self.record.fact(
-            f"GRPO: {self.record.get(MANIFEST, 'iteration'):,} iterations of {prompts} prompts x {group} answers, "
+            f"GRPO: {iterations:,} iterations of {prompts} prompts x {group} answers, "
             f"{updates} optimiser steps each, learning rate {number(rate)}"
         )
 
@@ -75,7 +76,7 @@ class Methodology(Statements):
 
     def reward(self) -> Fact:
         """The reward of an answer."""
-        scale, valid, invalid = (self.setting(f"reward_{name}") for name in ("scale", "valid", "invalid"))
+        valid, scale, invalid = (self.setting(f"reward_{name}") for name in ("valid", "scale", "invalid"))
         return self.record.fact(
             f"{number(valid)} + {number(scale)} x direction x return of the next hour; "
             f"{number(invalid)} for an invalid answer"
@@ -85,8 +86,8 @@ class Methodology(Statements):
         """Spikes and stragglers."""
         threshold, floor = self.setting("spike_threshold"), self.setting("spike_floor")
         action = self.setting("spike_action")
-        ratio = self.setting("straggler_ratio")
         spikes, total = self.record.get(MANIFEST, "spikes"), self.record.get(MANIFEST, "iteration")
+        ratio = self.setting("straggler_ratio")
         return self.record.fact(
             f"Spiky-loss detection (threshold {number(threshold)} of the last accepted loss, which counts as "
             f"{number(floor)} at least; {SPIKE_ACTIONS[action]}): {spikes:,} of {total:,} iterations spiked; "
@@ -100,7 +101,7 @@ class Methodology(Statements):
         return self.record.fact(
             f"Custom RL dataset of this run: {wording.market_label(self.market)}, the hours before the test hours; "
             f"sequence packing enabled{packing}",
-            [f"{MARKET}: name, synthetic"],
+            [f"{MARKET}: name", f"{MARKET}: words(synthetic)"],
         )
 
     def evaluation(self) -> list[Row]:
@@ -118,9 +119,10 @@ class Methodology(Statements):
     def architecture(self) -> Fact:
         """The model's name and size."""
         name = self.record.get(TRAINED, "model")
-        shape = self.record.get(MANIFEST, "shape", {})
         size = ""
-        if shape:
+        if self.record.files[MANIFEST].get("shape"):
+            names = ("layers", "hidden", "heads", "query_groups", "vocabulary")
+            shape = {name: self.record.get(MANIFEST, f"shape.{name}") for name in names}
             size = (
                 f": Qwen3 architecture, {shape['layers']} layers, hidden size {shape['hidden']:,}, {shape['heads']} "
                 f"attention heads in {shape['query_groups']} groups, vocabulary of {shape['vocabulary']:,}"
@@ -134,10 +136,9 @@ class Methodology(Statements):
     def engine(self) -> Fact:
         """What answered, where and how."""
         get = self.record.get
-        limit = get(TRAINED, "parameters.max_new_tokens")
         return self.record.fact(
             f"{get(TRAINED, 'engine')} on {self.device()}: the offline engine, no server between; "
-            f"{self.decoding(TRAINED)}, up to {limit:,} new tokens"
+            f"{self.decoding(TRAINED)}, up to {get(TRAINED, 'parameters.max_new_tokens'):,} new tokens"
         )
 
     def decoding(self, file: str) -> str:
@@ -158,19 +159,19 @@ class Methodology(Statements):
         get, metrics = self.record.get, self.metrics
         capital, invalid = dollars(get(metrics, "capital")), get(metrics, "parameters.invalid")
         text = f"Initial capital {capital}; {terms.in_full(self.results)}; an invalid answer trades as {invalid}"
-        return self.said(text, "leverage", *self.terms_fields())
+        return self.said(text, "leverage", *terms.fields(self.results))
 
     def samples(self) -> Fact:
         """The test hours and what the market did in them."""
-        hours, first, last, change = (
-            self.record.get(self.metrics, f"market.{name}") for name in ("hours", "first", "last", "return")
+        hours, change, first, last = (
+            self.record.get(self.metrics, f"market.{name}") for name in ("hours", "return", "first", "last")
         )
         kind = "a falling" if change < 0 else "a rising"
         made = wording.calibration(self.market)
         return self.record.fact(
             f"{hours:,} hourly samples of {kind} market ({percent(change)}), {day(first)} to {day(last)}."
             f"{' ' if made else ''}{made}",
-            [f"{MARKET}: calibration"] if made else [],
+            [f"{MARKET}: calibration.{n}" for n in ("hours", "leverage", "buy_capital", "sell_capital") if made],
         )
 
     def stages(self) -> list[tuple[str, Fact]]:

@@ -210,10 +210,11 @@ def flow(slide: Slide, stages: Sequence[tuple[str, Fact]], top: float, tall: flo
 
 
 def notes(slide: Slide, facts: Sequence[Fact]) -> None:
-    """Speaker notes: each statement and the files and fields it was computed from."""
-    lines = ["Where each statement comes from (files of this run, computed by scripts/deck.py):"]
+    """Add to the speaker notes each statement and the files and fields it was computed from."""
+    frame = slide.notes_slide.notes_text_frame
+    lines = [frame.text or "Where each statement comes from (files of this run, computed by scripts/deck.py):"]
     for fact in facts:
         text = re.sub(r"\s+", " ", fact.text)
         origin = "; ".join(fact.sources) or "fixed wording, no figure in it"
         lines.append(f"- {text} [{origin}]")
-    slide.notes_slide.notes_text_frame.text = "\n".join(lines)
+    frame.text = "\n".join(lines)

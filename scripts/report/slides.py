@@ -42,8 +42,10 @@ def published_slides(deck: Deck, content: Content, equity_curve: Path, author: s
 
 def page(deck: Deck, content: Statements, title: str) -> Slide:
     """A slide with the deck's footer and, on a synthetic market, its badge."""
-    footer = f"{content.model}  |  {wording.market_label(content.market)}  |  {content.leverage} leverage"
-    return layout.content_slide(deck, title, footer, badge=wording.badge(content.market))
+    heading, footer = content.heading(title), content.footer()
+    slide = layout.content_slide(deck, heading.text, footer.text, badge=wording.badge(content.market))
+    parts.notes(slide, [heading, footer])
+    return slide
 
 
 def title_slide(deck: Deck, content: Content, title: Fact, author: str) -> None:
@@ -84,7 +86,7 @@ def rows_slide(deck: Deck, content: Content, title: str, rows: list[Row]) -> Non
     slide = page(deck, content, title)
     cells = [(row.label, row.fact.text) for row in rows]
     parts.table(slide, (), cells, (2.75, ROOM - 2.75), TOP, BOTTOM - TOP - 0.15, inks=[BLUE] * len(rows))
-    parts.notes(slide, [Fact(f"{row.label}: {row.fact.text}", row.fact.sources) for row in rows])
+    parts.notes(slide, [row.fact for row in rows])
 
 
 def results_slide(deck: Deck, content: Content) -> None:
@@ -108,12 +110,12 @@ def picture_slide(deck: Deck, content: Content, equity_curve: Path) -> None:
     """The equity curves."""
     slide = page(deck, content, "Visual verification")
     caption = content.caption()
-    seen = f"Equity of all strategies over time. {caption.text}"
-    parts.picture(slide, equity_curve, LEFT, 1.15, ROOM, 5.3, "Equity curve", seen)
+    equity = content.metrics.replace("metrics.json", "equity.csv")
+    seen = Fact(f"Equity of all strategies over time. {caption.text}", (*caption.sources, equity))
+    parts.picture(slide, equity_curve, LEFT, 1.15, ROOM, 5.3, "Equity curve", seen.text)
     size = fit.largest(caption.text, (14, 13, 12, 11, 10, 9), ROOM, 0.3)
     layout.text_box(slide, caption.text, LEFT, 6.52, ROOM, 0.4, size, MUTED)
-    drawn = Fact("The picture is drawn by scripts/plot.py.", (content.metrics.replace("metrics.json", "equity.csv"),))
-    parts.notes(slide, [drawn, caption])
+    parts.notes(slide, [seen, caption])
 
 
 def conclusion_slide(deck: Deck, content: Content) -> None:
@@ -123,5 +125,4 @@ def conclusion_slide(deck: Deck, content: Content) -> None:
     parts.flow(slide, stages, TOP, 0.95)
     headings = ("What this run shows", "What it does not show")
     parts.two_boxes(slide, headings, (shown, missing), TOP + 1.2, (BLUE, VERMILLION))
-    named = [Fact(f"{name}: {fact.text}", fact.sources) for name, fact in stages]
-    parts.notes(slide, [*named, *shown, *missing])
+    parts.notes(slide, [*(fact for _, fact in stages), *shown, *missing])

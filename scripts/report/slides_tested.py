@@ -53,11 +53,11 @@ def evidence_slide(deck: Deck, findings: Findings, pictures: Pictures) -> None:
     left, beside = LEFT + wide + GAP, ROOM - wide - GAP
     tall = 3.6
     drawn = picture_fact("null distribution", findings, "tests.exposure_matched_null.histogram")
-    seen = f"{drawn.text} {verdicts[0].text}"
-    parts.picture(slide, pictures.null_distribution, left, TOP, beside, tall, "Null distribution", seen)
+    seen = Fact(f"{drawn.text} {verdicts[0].text}", (*drawn.sources, *verdicts[0].sources))
+    parts.picture(slide, pictures.null_distribution, left, TOP, beside, tall, "Null distribution", seen.text)
     top = TOP + tall + 0.15
     parts.box(slide, "Verdict", verdicts, left, top, beside, BOTTOM - top, VERMILLION)
-    parts.notes(slide, [*header, *(fact for cells in rows for fact in cells), drawn, *verdicts])
+    parts.notes(slide, [*header, *(fact for cells in rows for fact in cells), seen, *verdicts])
 
 
 def sensitivity_slide(deck: Deck, findings: Findings, pictures: Pictures) -> None:

@@ -18,6 +18,10 @@ class Fact:
     text: str
     sources: tuple[str, ...]
 
+    def also(self, *sources: str) -> Fact:
+        """The same with further sources behind its own."""
+        return Fact(self.text, (*self.sources, *sources))
+
 
 class Record:
     """The run's JSON files. What is read is remembered until ``fact`` puts it beside the text made of it.
@@ -54,7 +58,12 @@ class Record:
         return value
 
     def fact(self, text: str, also: Iterable[str] = ()) -> Fact:
-        """`text` with everything that was read since the last fact, and `also`, as its sources."""
-        sources = tuple(dict.fromkeys((*self._read, *also)))
+        """`text` with everything that was read since the last fact, and `also`, as its sources.
+
+        An archive's ledger of claims holds each number in the text against the sources in their order: they stand in
+        the order in which the text shows them, one as often as it is shown. What only decides the words is cited as
+        ``words(field)``; see ``archiving.verification.values.terms``.
+        """
+        sources = (*self._read, *also)
         self._read.clear()
         return Fact(text, sources)

@@ -52,17 +52,26 @@ class Statements:
     def verdict(self, *keys: str) -> list[Fact]:
         """The verdict's sentences of these keys, as far as there are any."""
         texts = ((key, tested.sentence(self.evidence, key)) for key in keys)
-        return [self.found(text, *tested.SOURCES[key]) for key, text in texts if text]
+        return [self.found(text, *tested.sources(self.evidence, key)) for key, text in texts if text]
 
-    def terms_fields(self) -> list[str]:
-        """Where the terms of trade stand in metrics.json, of which older ones have the sizing only."""
-        return ["terms" if "terms" in self.results else "sizing"]
+    def heading(self, title: str) -> Fact:
+        """A slide's title, with the leverage where it names that."""
+        return self.said(title, *(["leverage"] if self.leverage in title else []))
+
+    def footer(self) -> Fact:
+        """The line at the foot of every slide."""
+        text = f"{self.model}  |  {wording.market_label(self.market)}  |  {self.leverage} leverage"
+        return self.said(text, "leverage").also(f"{TRAINED}: model", f"{MARKET}: name", f"{MARKET}: words(synthetic)")
 
     def nature(self) -> Fact:
         """What kind of market this is."""
-        fields = ("synthetic", "name", "source", *(f"parameters.{key}" for key in wording.SIGNAL.values()))
-        kept = [field for field in fields if self.market["synthetic"] or not field.startswith("parameters")]
-        return Fact(wording.market_nature(self.market), tuple(f"{MARKET}: {field}" for field in kept))
+        signal: list[str] = []
+        if self.market["synthetic"]:
+            planted = wording.signal(self.market)
+            names = [f"parameters.{wording.SIGNAL[name]}" for name in planted or wording.SIGNAL]
+            signal = names if planted else [" + ".join(names)]  # one 0 stands for them all
+        fields = ("words(synthetic)", "name", "source", *signal)
+        return Fact(wording.market_nature(self.market), tuple(f"{MARKET}: {field}" for field in fields))
 
     def device(self) -> str:
         """Where inference ran."""

@@ -32,7 +32,7 @@ def side_cost(terms: Mapping[str, Any]) -> float:
 
 def is_free(terms: Mapping[str, Any]) -> bool:
     """Whether neither trading nor holding costs anything."""
-    return not (side_cost(terms) or terms["funding_long_bps"] or terms["funding_short_bps"])
+    return not (side_cost(terms) or has_funding(terms))
 
 
 def is_ideal(terms: Mapping[str, Any]) -> bool:
@@ -46,7 +46,7 @@ def short(metrics: Mapping[str, Any]) -> str:
     parts = ["no trading costs"] if is_free(terms) else []
     if side_cost(terms):
         parts.append(f"costs {number(side_cost(terms))} bp a side")
-    if terms["funding_long_bps"] or terms["funding_short_bps"]:
+    if has_funding(terms):
         both = " / ".join(number(terms[f"funding_{side}_bps"]) for side in ("long", "short"))
         parts.append(f"funding {both} bp an hour (long / short)")
     if terms["latency"]:
@@ -71,6 +71,22 @@ def in_full(metrics: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
+def fields(metrics: Mapping[str, Any]) -> list[str]:
+    """The terms' fields of which ``in_full`` and ``caution`` show a number, in their order, then those of words."""
+    if "terms" not in metrics:
+        return ["words(sizing)"]
+    terms = terms_of(metrics)
+    names = [] if is_free(terms) else ["fee_bps", "slippage_bps"]
+    names += ["funding_long_bps", "funding_short_bps"] if has_funding(terms) else []
+    names += [name for name in ("latency", "maintenance_margin") if terms[name]]
+    return [*(f"terms.{name}" for name in names), "words(terms)"]
+
+
+def has_funding(terms: Mapping[str, Any]) -> bool:
+    """Whether holding costs or earns anything."""
+    return bool(terms["funding_long_bps"] or terms["funding_short_bps"])
+
+
 def costs(terms: Mapping[str, Any]) -> str:
     """What trading and holding costs."""
     if is_free(terms):
@@ -79,7 +95,7 @@ def costs(terms: Mapping[str, Any]) -> str:
         number(terms[name]) for name in ("fee_bps", "slippage_bps", "funding_long_bps", "funding_short_bps")
     )
     text = f"fee {fee} and slippage {slippage} basis points a side"
-    if terms["funding_long_bps"] or terms["funding_short_bps"]:
+    if has_funding(terms):
         text += f", funding {long} (long) and {short_side} (short) basis points an hour"
     return text
 

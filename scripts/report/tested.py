@@ -21,19 +21,47 @@ ONE_POSITION = ("no_position", "constant_position")
 # Which word lets a sentence stand among what a run shows.
 WORD_OF = {"skill": "skill", "outperform": "outperform", "market": "alpha", "costs": "edge"}
 
+DIFFERENCES = "tests.bootstrap.differences"
 TRIALS = "tests.sharpe.settings.trials.used"
 _NULL = "tests.exposure_matched_null"
+_MARKET = "tests.regression"
+# What of the exposure-matched null is shown as the p-value of a verdict of this kind; of the others none is.
+P_VALUES = dict.fromkeys(("chance", "chance_after_trials", *PASSED_CHANCE), "p_value")
+P_VALUES["worse_than_chance"] = "p_value_worse"
 SOURCES: dict[str, tuple[str, ...]] = {
-    "chance": (
-        *(f"{_NULL}.{name}" for name in ("percentile", "p_value", "p_value_worse", "settings.permutations")),
-        *("verdict.kind", "verdict.p_value_adjusted", TRIALS, "thresholds.level.value"),
-    ),
     "skill": ("tests.sharpe.deflated", "thresholds.deflated_sharpe.value"),
-    "outperform": ("tests.bootstrap.differences.*.p_value", TRIALS),
-    "market": tuple(f"tests.regression.{name}" for name in ("statistic", "interval", "p_value")),
     "costs": ("tests.sensitivity.break_even_bps", "thresholds.break_even_bps.value"),
     "trials": (TRIALS,),
 }
+
+
+def sources(evidence: Evidence, key: str) -> tuple[str, ...]:
+    """The fields that one of the verdict's sentences follows from, in the order in which it shows their numbers."""
+    trials = evidence["tests"]["sharpe"]["settings"]["trials"]["used"]
+    if key == "chance":
+        return ("strategy.label", *chance_sources(evidence["verdict"]["kind"], trials), "verdict.kind")
+    if key == "outperform":
+        text = sentence(evidence, key)
+        rows = evidence["tests"]["bootstrap"]["differences"]
+        places = {rival: text.find(f"{row['label']} (p") for rival, row in rows.items()}
+        named = sorted((rival for rival in rows if places[rival] >= 0), key=places.__getitem__)
+        return tuple(f"{DIFFERENCES}.{rival}.{name}" for rival in named for name in ("label", "p_value_corrected"))
+    if key == "market":
+        after = (TRIALS,) if trials > 1 else ()
+        return (*(f"1e4*{_MARKET}.{n}" for n in ("statistic", "interval")), f"{_MARKET}.p_value_adjusted", *after)
+    return SOURCES[key]
+
+
+def chance_sources(kind: str, trials: int) -> tuple[str, ...]:
+    """Those of what is said of chance."""
+    if kind not in P_VALUES:
+        return ()
+    names = ("percentile", "settings.permutations", "percentile_shifts", "settings.shifts", P_VALUES[kind])
+    drawn = tuple(f"{_NULL}.{name}" for name in names)
+    after = ("verdict.p_value_adjusted", TRIALS)
+    if kind == "chance_after_trials":
+        return (*drawn, TRIALS, *after)
+    return (*drawn, *(after if trials > 1 else ()), "thresholds.level.value") if kind in PASSED_CHANCE else drawn
 
 
 def sentence(evidence: Evidence, key: str) -> str:
@@ -70,6 +98,15 @@ def phrase(evidence: Evidence) -> str:
         "skill": f"Better than chance ({after})",
     }
     return (fixed | tested)[verdict["kind"]]
+
+
+def phrase_sources(evidence: Evidence) -> tuple[str, ...]:
+    """The fields that it shows, in its order."""
+    kind, trials = evidence["verdict"]["kind"], evidence["tests"]["sharpe"]["settings"]["trials"]["used"]
+    if kind not in P_VALUES:
+        return ("verdict.kind",)
+    after = trials > 1 and kind not in ("chance", "worse_than_chance")
+    return ("verdict.p_value_adjusted", TRIALS) if after else (f"{_NULL}.{P_VALUES[kind]}",)
 
 
 def next_step(evidence: Evidence, market: Mapping[str, Any]) -> str:

@@ -49,6 +49,11 @@ def kept_capital(row: Strategy) -> float:
     return 0.0 if is_lost(row) else row["final_capital"]
 
 
+def by_capital(row: Strategy) -> float:
+    """What sorts strategies, best first."""
+    return -row["final_capital"]
+
+
 def moved(total_return: float) -> str:
     """What a price did, in words."""
     size = share(abs(total_return), 2)
@@ -61,13 +66,13 @@ def better_constants(metrics: Metrics) -> list[Strategy]:
     """The constant positions that ended with more capital than the trained model, best first."""
     capital = kept_capital(strategy(metrics, "trained"))
     rows = [strategy(metrics, key) for key in CONSTANT]
-    return sorted((r for r in rows if kept_capital(r) > capital), key=lambda r: -r["final_capital"])
+    return sorted((r for r in rows if kept_capital(r) > capital), key=by_capital)
 
 
 def against_constants(metrics: Metrics) -> str:
     """Which constant positions beat the model, by name, and which did not."""
     capital = kept_capital(strategy(metrics, "trained"))
-    rows = sorted((strategy(metrics, key) for key in CONSTANT), key=lambda r: -r["final_capital"])
+    rows = sorted((strategy(metrics, key) for key in CONSTANT), key=by_capital)
     groups = (
         ("{} beat it.", better_constants(metrics)),
         ("It ended level with {}.", [r for r in rows if kept_capital(r) == capital]),

@@ -48,6 +48,9 @@ CONFIGURATION: dict[str, Any] = {
     "samples": {"prompt": "report"},
     "base_model": {"name": "Tiny-Qwen3", "source": "tiny", "folder": None, "hub": {"cache": None}},
     "containers": {"folder": "/home/me/images", "scratch": "/home/me/scratch", "bootstrap": "localimage"},
+    "train": {"iterations": 500, "reward": {"scale": 1000}},
+    "infer": {"max_new_tokens": 24, "trained": {"temperature": 0}, "base": {"temperature": 1}},
+    "simulate": {"leverage": [2], "capital": 100000},
     "evaluate": {"variants": []},
 }
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from archive_inputs import CONFIGURATION, NAME, commit, finish, git, make_finished, make_project, pack, read
+from pptx import Presentation
 from report_inputs import Run
 
 from archiving.collect import without_paths
@@ -107,6 +108,20 @@ def test_every_number_of_a_deck_has_a_source(tmp_path: Path, hits: float) -> Non
     assert sum("file" in claim for claim in claims) > 100
 
 
+def test_a_configuration_that_the_run_was_not_made_with_is_refused(project: Path) -> None:
+    with pytest.raises(InputError, match=r"train: iterations is 7, data/results/train/checkpoint\.json was made with"):
+        pack(project, configuration=CONFIGURATION | {"train": {"iterations": 7}})
+
+
+def test_a_number_that_no_field_gives_is_refused(project: Path) -> None:
+    deck = project / f"results/{NAME}/leverage-2/deck.pptx"
+    slides = Presentation(str(deck))
+    slides.slides[3].shapes.title.text_frame.text = "Results of 77 runs"
+    slides.save(str(deck))
+    with pytest.raises(InputError, match="slide 4: no field that its notes cite gives 77 in 'Results of 77 runs'"):
+        pack(project)
+
+
 def test_weights_come_along_if_asked_for(project: Path) -> None:
     files = read(pack(project, "--weights"))
     assert files["data/results/model/trained/model.safetensors"] == b"trained" * 9
@@ -183,7 +198,8 @@ def test_whatever_else_was_asked_comes_along(project: Path) -> None:
 
 def test_several_leverages_are_one_archive(project: Path) -> None:
     finish(Run(project / f"results/{NAME}"), "3")
-    packed = pack(project, "--leverages", "2", "3")
+    both = CONFIGURATION | {"simulate": {"leverage": [2, 3]}}
+    packed = pack(project, "--leverages", "2", "3", configuration=both)
     files = read(packed)
     assert [deck["deck"] for deck in json.loads(files["data/claims.json"])["decks"]] == [
         "leverage-2/deck.pptx",

@@ -16,7 +16,7 @@ import pytest
 from archive_inputs import hashed, in_deck, in_json, make_finished, make_project, pack, read, tampered
 
 from archiving.pack import manifest, write_zip
-from archiving.verification.ledger import LEDGER
+from archiving.verification.ledger import LEDGER, deck_entry
 from archiving.verification.program import verify
 
 METRICS = "data/results/leverage-2/metrics.json"
@@ -56,7 +56,7 @@ def test_an_untouched_archive_passes_as_a_zip_file_and_as_a_folder(packed: Path,
     for place in (packed, unpacked):
         fine, found = verify(place)
         assert found == []
-        assert len(fine) == 5
+        assert len(fine) == 6
 
 
 def test_the_program_in_the_archive_needs_nothing_but_python(unpacked: Path, packed: Path, tmp_path: Path) -> None:
@@ -232,6 +232,80 @@ def test_a_number_changed_in_the_results_is_named(packed: Path, tmp_path: Path) 
     assert "was computed from another metrics" in text  # the records
     assert "was not drawn of" in text  # the figures
     assert f"{DECK}, slide" in text  # the ledger
+
+
+def test_a_changed_p_value_is_named(packed: Path, tmp_path: Path) -> None:
+    """Alone, and with a ledger that was made again to go with it."""
+
+    def better(evidence: Any) -> None:
+        evidence["tests"]["bootstrap"]["differences"]["always_buy"]["p_value_corrected"] = 0.003
+
+    def ledger(files: dict[str, bytes]) -> None:
+        (deck,) = json.loads(files[LEDGER])["decks"]
+        sources = {
+            name.removeprefix("data/results/"): json.loads(c) for name, c in files.items() if name[-5:] == ".json"
+        }
+        pictures = {hashed(c): name.removeprefix("data/results/") for name, c in files.items() if name[-4:] == ".png"}
+        files[LEDGER] = json.dumps({"decks": [deck_entry(deck["deck"], files[DECK], sources, pictures)]}).encode()
+
+    evidence = "data/results/leverage-2/evidence.json"
+    found = problems(tampered(packed, tmp_path / "other.zip", in_json(evidence, better)))
+    assert any("p_value_corrected" in line and "no longer gives it" in line for line in found)
+    found = problems(tampered(packed, tmp_path / "other.zip", in_json(evidence, better), ledger))
+    assert any(line.startswith(f"{DECK}, slide 7: ") and line.endswith("no file gives it") for line in found)
+    assert problems(tampered(packed, tmp_path / "same.zip", ledger)) == []  # a control
+
+
+def test_a_changed_number_in_notes_and_of_a_picture_s_description_is_named(packed: Path, tmp_path: Path) -> None:
+    number = shown_return(packed)
+    for part, what in (("notesSlides/notesSlide4.xml", "in its notes "), ("slides/slide5.xml", "of a picture ")):
+        change = in_deck(f"ppt/{part}", replaced(number.encode(), b"+999%"))
+        found = problems(tampered(packed, tmp_path / "other.zip", change))
+        assert any(f"says {what}" in line and "+999%" in line for line in found), found
+
+
+def in_text(name: str, old: str, new: str) -> Callable[[dict[str, bytes]], None]:
+    """A change of a text."""
+
+    def done(files: dict[str, bytes]) -> None:
+        before = files[name]
+        files[name] = before.replace(old.encode(), new.encode(), 1)
+        assert files[name] != before
+
+    return done
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("README.md", " | $100,000 | ", None),
+        ("README.md", "60 hours", "6,000 hours"),
+        ("README.md", "The sources are those of commit `", "The sources are those of commit `0"),
+        ("data/model-card.md", "500 iterations", "7 iterations"),
+        ("data/data-card.md", "131 hourly bars", "9,131 hourly bars"),
+    ],
+)
+def test_a_number_changed_in_a_text_for_people_is_named(
+    packed: Path, tmp_path: Path, name: str, old: str, new: str | None
+) -> None:
+    if new is None:  # a cell of the table
+        old = shown_return(packed).replace("\N{MINUS SIGN}", "-")
+        new = "+999.00%"
+    found = problems(tampered(packed, tmp_path / "other.zip", in_text(name, old, new)))
+    assert any(line.startswith(f"{name}: says ") and new in line for line in found), found
+
+
+def test_a_setting_that_the_results_were_not_made_with_is_named(packed: Path, tmp_path: Path) -> None:
+    change = in_json("data/configuration.json", lambda settings: settings["train"].update(iterations=7))
+    found = problems(tampered(packed, tmp_path / "other.zip", change))
+    made = "data/results/train/checkpoint.json was made with 500"
+    assert found == [f"data/configuration.json: train: iterations is 7, {made}"]
+
+
+def test_another_commit_than_the_bundle_s_is_named(packed: Path, tmp_path: Path) -> None:
+    change = in_json("data/run.json", lambda run: run["source"].update(commit="0" * 40))
+    found = problems(tampered(packed, tmp_path / "other.zip", change))
+    assert any(line.endswith("data/source.bundle holds another one") for line in found)
 
 
 @pytest.mark.parametrize(

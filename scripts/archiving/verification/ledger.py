@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archiving.verification.container import ArchiveError, Files, content
-from archiving.verification.slides import Slide, read_slides
-from archiving.verification.values import NUMBER, exactly, field, shows
+from archiving.verification.slides import NO_ROW, Slide, read_slides
+from archiving.verification.values import NUMBER, is_name, shows, terms
 
 LEDGER, RESULTS, WITHHELD = "data/claims.json", "data/results/", "data/withheld.json"
 NOTE = re.compile(r"- (.*) \[([^\[\]]*)\]")
 # Numbers that belong to a sentence's fixed words and to nothing that was computed.
-FIXED = re.compile(r"(?<=above )1(?=\))")
-
-# A field with more values than this is a curve or a table that a picture shows.
-CURVE = 50
+FIXED = re.compile(r"(?<=above )1(?=\))|(?<=^Total return above )0(?= \(block bootstrap\)$)")
+# What is too small or too large to be written out.
+BOUNDS = re.compile(r"(?<=p < )0\.0001|(?<=<)0\.001(?=x)|(?<=>)1,000,000(?=x)|(?<=more than )99\.9%")
+BEYOND = re.compile(r"(?:[<>] ?|more than )$")
+# A strategy's field, by its key.
+STRATEGY = re.compile(r"(?:^|[.(])(?:strategies|differences)\.(\w+)")
 
 Sources = Mapping[str, Any]  # file below the results to what it holds
 Claim = dict[str, Any]
@@ -27,11 +28,8 @@ Claim = dict[str, Any]
 def cited(note: str) -> list[tuple[str, str]]:
     """Files and fields behind a line of the speaker notes, as the deck writes it: "- text [file: field; ...]"."""
     match = NOTE.fullmatch(note)
-    found = []
-    for source in match[2].split("; ") if match else []:
-        file, colon, fields = source.partition(": ")
-        found += [(file, name) for name in fields.split(", ")] if colon else []
-    return found
+    places = [source.partition(": ") for source in match[2].split("; ")] if match else []
+    return [(file, name) for file, colon, name in places if colon]
 
 
 def said(note: str) -> str:
@@ -41,117 +39,89 @@ def said(note: str) -> str:
 
 
 def claims_of(slides: Sequence[Slide], sources: Sources) -> list[Claim]:
-    """One claim for each number on the slides; one without a file is explained by nothing.
+    """One claim for each number on the slides, in what they show and in what they say of their pictures.
 
-    A number is looked for among the fields that the notes cite for its sentence, then among all fields that the
-    deck cites: titles and footers have no note of their own.
+    A number must be given by a field that the notes cite for its own text. A text's numbers follow its citations in
+    their order, each citation giving one number at most (a list one for each of its values), so that no number stands
+    for the field of another. Equal texts, as in a table's cells, have the notes in their order. What cites another
+    strategy than its row is about gives nothing. A claim without a file is explained by nothing.
     """
-
-    @cache
-    def values_of(file: str, name: str) -> list[tuple[str, Any]]:
-        return field(sources[file], name) if file in sources else []
-
-    everywhere = [place for slide in slides for note in slide.notes for place in cited(note)]
-    everywhere = [place for place in everywhere if len(values_of(*place)) <= CURVE]
     found = []
     for slide in slides:
-        for text in slide.texts:
-            used: set[tuple[str, str]] = set()
-            own = [place for note in slide.notes if text in said(note) for place in cited(note)]
-            # Some value of a curve matches any number: curves come last, and only where the sentence cites them.
-            narrow, curves = ([p for p in own if (len(values_of(*p)) > CURVE) == wide] for wide in (False, True))
-            for match in NUMBER.finditer(text):
-                where = {"slide": slide.number, "text": text, "at": match.start(), "number": match[0]}
-                claim = _explained(text, match, slide, (narrow, everywhere, curves), values_of, used)
-                used.add((claim.get("file", ""), claim.get("field", "")))
-                found.append(where | claim)
+        notes: dict[str, list[str]] = {}
+        for note in slide.notes:
+            notes.setdefault(said(note), []).append(note)
+        of_row: dict[int, str] = {}
+        for text, row in [*zip(slide.texts, slide.rows, strict=True), *((text, NO_ROW) for text in slide.described)]:
+            own = notes.get(text) or [""]
+            places = cited(own.pop(0) if len(own) > 1 else own[0])
+            if row != NO_ROW:
+                about = of_row.setdefault(row, next((key for _, name in places if (key := _strategy(name))), ""))
+                places = [place for place in places if not about or _strategy(place[1]) in ("", about)]
+            given = [(file, *term) for file, name in places if file in sources for term in terms(sources[file], name)]
+            # Who made the deck may have a number in the name, which no result knows of.
+            if text == slide.author and not places:
+                given = [("the deck's properties", "author", slide.author)]
+            found += _text_claims(slide.number, text, given)
     return found
 
 
-def _explained(
-    text: str,
-    match: re.Match[str],
-    slide: Slide,
-    places: Sequence[Sequence[tuple[str, str]]],
-    values_of: Callable[[str, str], list[tuple[str, Any]]],
-    used: set[tuple[str, str]],
-) -> Claim:
-    if text == str(slide.number):
-        return {"how": "number of the slide"}
-    if any(fixed.span() == match.span() for fixed in FIXED.finditer(text)):
-        return {"how": "fixed words"}
-    in_basis_points = any("basis point" in other or " bp " in other for other in slide.texts)
-    forms = [_in_text, _as_value, _as_sum, _in_other_words, _as_bound, *([_in_basis_points] if in_basis_points else [])]
-    for cited_places in places:
-        values = [
-            (file, path, value) for file, name in dict.fromkeys(cited_places) for path, value in values_of(file, name)
-        ]
-        # What was not rounded comes first, and what the sentence has not shown yet.
-        values.sort(key=lambda v: (not exactly(match[0], v[2]), (v[0], v[1]) in used))
-        for form in forms:
-            claim = form(text, match, values)
-            if claim:
-                return claim
-    return {"how": "unexplained"}
+def _strategy(name: str) -> str:
+    """The key of the strategy whose field it is, if it is one's."""
+    match = STRATEGY.search(name)
+    return match[1] if match else ""
 
 
-def _in_text(text: str, match: re.Match[str], values: Sequence[tuple[str, str, Any]]) -> Claim | None:
-    """Part of a text that a field holds: a name, a version, a time or a whole sentence."""
-    for file, path, value in values:
-        if isinstance(value, str) and value:
-            at = text.find(value)
-            while at >= 0:
-                if at <= match.start() and match.end() <= at + len(value):
-                    return {"how": "text", "file": file, "field": path, "value": value}
-                at = text.find(value, at + 1)
-            if re.fullmatch(r"\d{4}-\d\d-\d\d", match[0]) and value.startswith(f"{match[0]}T"):
-                return {"how": "text", "file": file, "field": path, "value": value}
-    return None
+def _text_claims(slide: int, text: str, given: list[tuple[str, str, Any]]) -> list[Claim]:
+    """The claims of one text, from what its citations give."""
+    found = []
+    for match in NUMBER.finditer(text):
+        claim: Claim = {"how": "unexplained"}
+        if text == str(slide):
+            claim = {"how": "number of the slide"}
+        elif any(fixed.span() == match.span() for fixed in FIXED.finditer(text)):
+            claim = {"how": "fixed words"}
+        else:
+            for i, (file, path, value) in enumerate(given):
+                how = _how(text, match, value)
+                if how:
+                    claim = {"how": how, "file": file, "field": path, "value": value}
+                    if how != "text":  # a name may hold several numbers
+                        # What was cited before it has been shown, or is no number; names may stand anywhere.
+                        given = [term for term in given[:i] if is_name(term[2])] + given[i + 1 :]
+                    break
+        found.append({"slide": slide, "text": text, "at": match.start(), "number": match[0]} | claim)
+    return found
 
 
-def _in_other_words(text: str, match: re.Match[str], values: Sequence[tuple[str, str, Any]]) -> Claim | None:
-    """A number of a field's text that the slide words otherwise: "24 bars" as "24 hours"."""
-    alone = re.compile(rf"(?<![\w.,]){re.escape(match[0])}(?![\w.,]*\d)")
-    for file, path, value in values:
-        if isinstance(value, str) and alone.search(value):
-            return {"how": "in other words", "file": file, "field": path, "value": value}
-    return None
+def _how(text: str, match: re.Match[str], value: Any) -> str | None:
+    """How a number in a text follows from a value, if it does."""
+    how = shows(match[0], value)
+    if isinstance(value, str) and how != "time":
+        return "text" if _in_name(text, match, value) else None
+    if BEYOND.search(text[: match.start()]):
+        if type(value) not in (int, float) or not any(b.span() == match.span() for b in BOUNDS.finditer(text)):
+            return None
+        limit = float(match[0].rstrip("%").replace(",", "")) / (100 if match[0].endswith("%") else 1)
+        below = "<" in text[: match.start()][-2:]
+        return ("less than" if below else "more than") if (value < limit if below else value > limit) else None
+    return how
 
 
-def _as_value(text: str, match: re.Match[str], values: Sequence[tuple[str, str, Any]]) -> Claim | None:
-    for file, path, value in values:
-        how = None if isinstance(value, str) else shows(match[0], value)
-        if how:
-            return {"how": how, "file": file, "field": path, "value": value}
-    return None
+def _in_name(text: str, match: re.Match[str], name: str) -> bool:
+    """Whether a number is part of a name, a version or the like that stands in the text.
 
-
-def _in_basis_points(text: str, match: re.Match[str], values: Sequence[tuple[str, str, Any]]) -> Claim | None:
-    """A return in hundredths of a percent, on a slide that speaks of them."""
-    for file, path, value in values:
-        if type(value) is float and "%" not in match[0] and shows(match[0], 1e4 * value):
-            return {"how": "basis points", "file": file, "field": path, "value": value}
-    return None
-
-
-def _as_bound(text: str, match: re.Match[str], values: Sequence[tuple[str, str, Any]]) -> Claim | None:
-    """A p-value too small to be written out: "p < 0.0001"."""
-    if text[: match.start()].endswith("p < "):
-        for file, path, value in values:
-            if path.endswith("p_value") and type(value) in (int, float) and value < float(match[0]):
-                return {"how": "less than", "file": file, "field": path, "value": value}
-    return None
-
-
-def _as_sum(text: str, match: re.Match[str], values: Sequence[tuple[str, str, Any]]) -> Claim | None:
-    """The sum of two counts of the same row, such as truncated and unparsable answers."""
-    counts = [(file, path, value) for file, path, value in values if type(value) is int]
-    for i, (file, path, value) in enumerate(counts):
-        for other_file, other, more in counts[i + 1 :]:
-            same_row = file == other_file and path.rpartition(".")[0] == other.rpartition(".")[0]
-            if same_row and shows(match[0], value + more):
-                return {"how": "sum", "file": file, "field": f"{path} + {other}", "value": [value, more]}
-    return None
+    A name may begin with a capital letter that is not its own, and a long one may be cut in its middle.
+    """
+    head, cut, tail = text.partition("…")
+    if cut and name.lower().startswith(head.lower()) and name.endswith(tail):
+        return True
+    at = text.lower().find(name.lower())
+    while at >= 0:
+        if at <= match.start() and match.end() <= at + len(name):
+            return True
+        at = text.lower().find(name.lower(), at + 1)
+    return False
 
 
 def deck_entry(name: str, blob: bytes, sources: Sources, pictures: Mapping[str, str]) -> dict[str, Any]:
@@ -170,7 +140,13 @@ def deck_entry(name: str, blob: bytes, sources: Sources, pictures: Mapping[str, 
     return {
         "deck": name,
         "slides": [
-            {"slide": s.number, "texts": s.texts, "pictures": [pictures.get(sha, sha) for sha in s.pictures]}
+            {
+                "slide": s.number,
+                "texts": s.texts,
+                "pictures": [pictures.get(sha, sha) for sha in s.pictures],
+                "described": s.described,
+                "notes": s.notes,
+            }
             for s in slides
         ],
         "claims": claims_of(slides, sources),
@@ -215,8 +191,11 @@ def _differences(deck: str, ledger: dict[str, Any], found: dict[str, Any]) -> li
     problems = []
     for mine, theirs in zip(ledger["slides"], found["slides"], strict=False):
         where = f"{RESULTS}{deck}, slide {theirs['slide']}"
-        for before, now in _changed(mine["texts"], theirs["texts"]):
-            problems.append(f"{where}: says {now!r}, the ledger has {before!r}")
+        for part, what in (("texts", ""), ("described", "of a picture "), ("notes", "in its notes ")):
+            changed = _changed(mine[part], theirs[part])
+            problems += [f"{where}: says {what}{now!r}, the ledger has {before!r}" for before, now in changed]
+            if not changed and mine[part] != theirs[part]:
+                problems.append(f"{where}: what it says {what}is in another order than in the ledger")
         if mine["pictures"] != theirs["pictures"]:
             shown = ", ".join(theirs["pictures"]) or "no picture"
             problems.append(f"{where}: shows {shown}, the ledger has {', '.join(mine['pictures']) or 'no picture'}")
@@ -224,7 +203,7 @@ def _differences(deck: str, ledger: dict[str, Any], found: dict[str, Any]) -> li
         problems.append(f"{RESULTS}{deck}: {len(found['slides'])} slides, the ledger has {len(ledger['slides'])}")
     if not problems:
         for mine, theirs in zip(ledger["claims"], found["claims"], strict=False):
-            if mine != theirs:
+            if mine != theirs or mine["how"] == "unexplained":
                 problems.append(_claim_problem(deck, mine, theirs))
         if len(ledger["claims"]) != len(found["claims"]):
             problems.append(
