@@ -28,6 +28,10 @@ SCRIPTS = Path(__file__).parents[1]
 # The packages that slime's processes import, by links of their own: the folder of all programs would put modules
 # with common names (train, evaluate, inference) before those of the image.
 IMPORTED = ("slime_engine", "trading", "grpo")
+# Nothing here needs a network, and a proxy would swallow what the processes say to each other.
+PROXIES = tuple(
+    case(f"{kind}_proxy") for kind in ("http", "https", "ftp", "all", "grpc") for case in (str.lower, str.upper)
+)
 READY_S = 180  # for Ray's head to listen
 START = "CONTAINER_START"  # set by rules/isolation.py in a job on several nodes
 
@@ -196,28 +200,34 @@ def own_variables(base: Mapping[str, str], programs: Programs, imports: Path, he
         Address of Ray's head, host:port.
     """
     host = head.rpartition(":")[0]
-    local = ",".join(
-        dict.fromkeys(filter(None, [base.get("no_proxy"), "localhost", "127.0.0.1", host, socket.gethostname()]))
-    )
     path = os.pathsep.join(filter(None, [str(imports), str(programs.megatron), base.get("PYTHONPATH")]))
     # The rule says how many threads a process has.
     threads = {name: value for name, value in base.items() if name == "OMP_NUM_THREADS"}
-    return threads | {
-        "PYTHONPATH": path,
-        "PYTHONUNBUFFERED": "1",
-        # slime's parser asks for it where the model is split; read in the driver and in each process.
-        "CUDA_DEVICE_MAX_CONNECTIONS": "1",
-        # This job's Ray, not another one on the machine.
-        "RAY_ADDRESS": head,
-        "RAY_DEDUP_LOGS": "0",
-        "RAY_COLOR_PREFIX": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        # A proxy would swallow what the processes say to each other.
-        "no_proxy": local,
-        "NO_PROXY": local,
-    }
+    # slime's router listens where the machine's own name points to. SGLang has no password: on one machine its ports
+    # stay there. (Its engines, and all ports of Ray, are at the address that Ray's node was given.)
+    router = {"SLIME_HOST_IP": host} if ipaddress.ip_address(host).is_loopback else {}
+    # Empty is no proxy for all that is asked here; the other machines may have set their own.
+    direct = dict.fromkeys(PROXIES, "") | {"no_proxy": "*", "NO_PROXY": "*"}
+    return (
+        threads
+        | router
+        | direct
+        | {
+            "PYTHONPATH": path,
+            "PYTHONUNBUFFERED": "1",
+            # slime's parser asks for it where the model is split; read in the driver and in each process.
+            "CUDA_DEVICE_MAX_CONNECTIONS": "1",
+            # This job's Ray, not another one on the machine.
+            "RAY_ADDRESS": head,
+            "RAY_DEDUP_LOGS": "0",
+            "RAY_COLOR_PREFIX": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            # It would kill actors when the machine's memory is short, of which this job has a part that Slurm guards.
+            "RAY_memory_monitor_refresh_ms": "0",
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+    )
 
 
 def link_imports(folder: Path) -> Path:

@@ -7,7 +7,9 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -211,13 +213,60 @@ def test_a_container_of_which_nobody_says_how_it_was_started_starts_no_others() 
 
 
 def test_the_jobs_own_variables_come_before_the_users() -> None:
-    base = {"PYTHONPATH": "/mine", "no_proxy": "corp", "RAY_ADDRESS": "another:1", "LANG": "C", "OMP_NUM_THREADS": "1"}
+    base = {"PYTHONPATH": "/mine", "RAY_ADDRESS": "another:1", "LANG": "C", "OMP_NUM_THREADS": "1"}
     made = own_variables(base, PROGRAMS, Path("/imports"), "10.0.0.1:5000")
     assert made["PYTHONPATH"] == "/imports:/megatron:/mine"
     assert made["RAY_ADDRESS"] == "10.0.0.1:5000"
-    assert {"corp", "10.0.0.1", "localhost"} <= set(made["no_proxy"].split(","))
+    assert made["RAY_memory_monitor_refresh_ms"] == "0"  # it sees the machine's memory, not the job's
     assert (made["CUDA_DEVICE_MAX_CONNECTIONS"], made["OMP_NUM_THREADS"]) == ("1", "1")
     assert "LANG" not in made
+
+
+def test_on_one_machine_the_router_listens_there_alone() -> None:
+    alone, several = (own_variables({}, PROGRAMS, Path("/imports"), head) for head in ("127.0.0.1:1", "10.0.0.1:1"))
+    assert alone["SLIME_HOST_IP"] == "127.0.0.1"
+    assert "SLIME_HOST_IP" not in several  # each machine has its own
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A server to ask."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("library", ["requests", "httpx", "urllib.request"])
+@pytest.mark.parametrize("proxy", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+def test_an_address_of_this_machine_is_asked_without_the_clusters_proxy(
+    monkeypatch: pytest.MonkeyPatch, library: str, proxy: str
+) -> None:
+    ask = {"urllib.request": "urlopen({!r}).status"}.get(library, "get({!r}).status_code")
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(proxy, f"http://127.0.0.1:{free_ports(1)[0]}")  # where nobody listens
+    monkeypatch.setenv("no_proxy", "localhost,127.0.0.1")
+    # An address that no list of exceptions holds, as the machine's own in a network.
+    server = HTTPServer(("127.0.0.2", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        program = f"import {library}; print({library}.{ask.format(f'http://127.0.0.2:{server.server_port}')})"
+        own = own_variables(os.environ, PROGRAMS, Path("/imports"), "10.0.0.1:5000") | {"PYTHONPATH": ""}
+        said = []
+        for variables in (own, {}):
+            with cluster.process([sys.executable, "-c", program], variables, subprocess.PIPE) as running:
+                said.append(running.stdout.read().decode().splitlines()[-1])
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert said[0] == "200"
+    if (proxy, library) not in {("ALL_PROXY", "urllib.request")}:  # the control: only urllib does not know it
+        assert said[1] != "200"
 
 
 def test_a_program_has_them_and_the_rest_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
