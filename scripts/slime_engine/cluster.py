@@ -32,6 +32,7 @@ IMPORTED = ("slime_engine", "trading", "grpo")
 PROXIES = tuple(
     case(f"{kind}_proxy") for kind in ("http", "https", "ftp", "all", "grpc") for case in (str.lower, str.upper)
 )
+CHECK_S = 5.0  # between two looks at whether all is well
 READY_S = 180  # for Ray's head to listen
 START = "CONTAINER_START"  # set by rules/isolation.py in a job on several nodes
 
@@ -399,14 +400,18 @@ def _wait_for_port(host: str, port: int, started: subprocess.Popen[bytes], log: 
     raise InputError(f"ray: does not listen on {host}:{port} after {READY_S} s; see {log}.")
 
 
-def lines(stream: IO[bytes], every_s: float = 5.0) -> Iterator[bytes | None]:
-    """Lines of a running program's output; None whenever it said nothing for so many seconds."""
+def lines(stream: IO[bytes], every_s: float = CHECK_S) -> Iterator[bytes | None]:
+    """Lines of a running program's output, and None every so many seconds, whether or not it said something."""
     rest = b""
+    due = time.monotonic() + every_s
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         while True:
-            if not selector.select(every_s):
+            said = selector.select(max(0.0, due - time.monotonic()))
+            if time.monotonic() >= due:
                 yield None
+                due = time.monotonic() + every_s
+            if not said:
                 continue
             read = os.read(stream.fileno(), 1 << 16)
             if not read:

@@ -164,6 +164,7 @@ class Run:
         self.watch = Watch(_limits(settings), losses[-1] if losses else None)
         self.validations: dict[int, dict[str, float]] = {}  # by iteration
         self.last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
+        self.first_error: str | None = None  # since the last metrics: tracebacks of many processes may follow
         self.whole = done
         self.heard = time.monotonic()
 
@@ -183,7 +184,7 @@ class Run:
             for raw in cluster.lines(slime.stdout):
                 if raw is None:
                     ray.check()
-                    self.check_silence()
+                    self.check_progress()
                     continue
                 log.write(raw + b"\n")
                 log.flush()
@@ -196,10 +197,13 @@ class Run:
 
     def line(self, line: str) -> None:
         """Take in one line of output."""
-        self.last.append(line)
         record = parse_line(line)
         if record is None:
+            self.last.append(line)
+            if self.first_error is None and is_error(said(line)):
+                self.first_error = said(line)
             return
+        self.first_error = None  # it went on
         self.heard = time.monotonic()
         if record.kind == "eval":
             self.validated(record.number + 1)
@@ -270,23 +274,30 @@ class Run:
             self.journal.sync()
             checkpoints.prune(save, self.settings.keep, self.whole)
 
-    def check_silence(self) -> None:
-        """Raise InputError if no metrics came for too long: a hanging engine hangs slime for ever."""
+    def check_progress(self) -> None:
+        """Raise InputError if no metrics came for too long, whatever else slime says: it may wait for ever."""
         silent = time.monotonic() - self.heard
         if silent > self.settings.slime_timeout_s:
             raise InputError(f"slime: no metrics for {silent:.0f} s (train.slime.timeout_s); {self.hint()}")
 
     def error(self) -> str:
-        """The line of slime's output that most likely says why it failed."""
+        """The lines of slime's output that most likely say why it failed: the first error and the last one."""
         lines = [text for text in map(said, self.last) if text]
-        errors = [text for text in lines if "Error" in text.partition(":")[0]]
-        return (errors or lines or ["no output"])[-1][:300]
+        last = (list(filter(is_error, lines)) or lines or ["no output"])[-1][:300]
+        if self.first_error is None or self.first_error[:300] == last:
+            return last
+        return f"first {self.first_error[:300]}; last {last}"
 
     def hint(self) -> str:
         """Where to look, and where it goes on."""
         whole = checkpoints.whole_iterations(self.folder / SAVE)
         where = f"run again to go on from iteration {whole[-1]}" if whole else "no checkpoint was written yet"
         return f"all it said is in {self.folder / 'slime.log'}; {where}."
+
+
+def is_error(text: str) -> bool:
+    """Whether a line ends a traceback: it names an exception."""
+    return "Error" in text.partition(":")[0]
 
 
 class SignalsRaise:

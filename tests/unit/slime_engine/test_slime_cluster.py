@@ -121,6 +121,15 @@ def test_lines_come_as_they_are_said_and_silence_shows() -> None:
     assert None in lines
 
 
+def test_a_program_that_always_talks_is_looked_at_all_the_same() -> None:
+    said = "import time\nwhile True: print('retry', flush=True); time.sleep(0.02)"
+    with subprocess.Popen([sys.executable, "-c", said], stdout=subprocess.PIPE) as running:
+        heard = [line for line, _ in zip(cluster.lines(running.stdout, 0.2), range(100), strict=False)]
+        running.kill()
+    assert 0 < heard.count(None) < 50
+    assert heard.count(b"retry") == 100 - heard.count(None)
+
+
 def test_ports_are_free_and_different() -> None:
     ports = free_ports(20)
     assert len(set(ports)) == 20
