@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import os
 import signal
 import subprocess
@@ -160,8 +161,10 @@ class Run:
     ) -> None:
         self.settings, self.folder, self.journal, self.collector = settings, folder, journal, collector
         self.progress = Progress(settings.iterations, "iteration", done=done)
-        losses = [row["loss"] for row in merged_metrics(journal.rows, done) if row["loss"] is not None]
-        self.watch = Watch(_limits(settings), losses[-1] if losses else None)
+        rows = merged_metrics(journal.rows, done)
+        losses = [row["loss"] for row in rows if row["loss"] is not None]
+        spikes = len(list(itertools.takewhile(lambda row: row["spike"], reversed(rows))))
+        self.watch = Watch(_limits(settings), losses[-1] if losses else None, spikes=spikes)
         self.validations: dict[int, dict[str, float]] = {}  # by iteration
         self.last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         self.first_error: str | None = None  # since the last metrics: tracebacks of many processes may follow
@@ -222,8 +225,8 @@ class Run:
             print("\n".join([f"answers of iteration {iteration}:", *self.collector.answers]), flush=True)
         words = "slime's metrics are incomplete" if row["incomplete"] else describe(row, self.collector.sizes.kl)
         self.progress.update(iteration, words)
-        self.watch.check(iteration, loss, str(self.folder / SAVE))
-        self.prune()
+        self.watch.check(iteration, loss, str(self.folder / SAVE), checkpoints.whole_iterations(self.folder / SAVE))
+        self.prune(iteration)
 
     def record(self, row: dict[str, Any]) -> dict[str, Any]:
         """Write a row, at once: slime saves before it validates, and may be ended in between."""
@@ -258,21 +261,28 @@ class Run:
         last, every = self.settings.iterations, self.settings.validate_every
         if every and last % every == 0 and last not in self.validations:
             self.validated(last)
-        self.prune()
+        self.prune(last)
 
     def leave(self) -> None:
         """Write what is known of iterations whose rows still waited for a line, however slime ended."""
         for row in self.collector.rest():
             self.record(row)
 
-    def prune(self) -> None:
-        """Delete old checkpoints when there is a new one."""
+    def prune(self, iteration: int) -> None:
+        """Delete old checkpoints when there is a new one; the newest one before spikes in a row stays while they last.
+
+        Parameters
+        ----------
+        iteration
+            The one that the watch saw last: what is newer deletes nothing yet.
+        """
         save = self.folder / SAVE
-        whole = [number for number in checkpoints.whole_iterations(save) if number <= self.settings.iterations]
+        whole = [number for number in checkpoints.whole_iterations(save) if number <= iteration]
         if whole and whole[-1] > self.whole:
             self.whole = whole[-1]
             self.journal.sync()
-            checkpoints.prune(save, self.settings.keep, self.whole)
+            good = self.watch.good(iteration, whole) if self.watch.spikes else None
+            checkpoints.prune(save, self.settings.keep, self.whole, good)
 
     def check_progress(self) -> None:
         """Raise InputError if no metrics came for too long, whatever else slime says: it may wait for ever."""

@@ -380,3 +380,5 @@ def test_the_newest_checkpoints_stay(tmp_path: Path) -> None:
     checkpoints.prune(tmp_path, 2, 300)
     assert checkpoints.whole_iterations(tmp_path) == [200, 300, 400]
     assert not (tmp_path / checkpoints.STATE.format(99)).exists()
+    checkpoints.prune(tmp_path, 1, 400, good=200)
+    assert checkpoints.whole_iterations(tmp_path) == [200, 400]
