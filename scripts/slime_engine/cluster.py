@@ -1,4 +1,4 @@
-"""Ray on the machines of this job, and slime's train.py on it: started and taken down by their own handles."""
+"""Ray on the machines of this job: its commands, its environment, up and down."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import importlib.util
 import ipaddress
 import json
 import os
-import selectors
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -19,10 +17,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from common.errors import InputError
-from slime_engine.keeper import GRACE_S, kept
+from slime_engine.nodes import Nodes
+from slime_engine.processes import process
 
 SCRIPTS = Path(__file__).parents[1]
 # The packages that slime's processes import, by links of their own: the folder of all programs would put modules
@@ -32,7 +30,6 @@ IMPORTED = ("slime_engine", "trading", "grpo")
 PROXIES = tuple(
     case(f"{kind}_proxy") for kind in ("http", "https", "ftp", "all", "grpc") for case in (str.lower, str.upper)
 )
-CHECK_S = 5.0  # between two looks at whether all is well
 READY_S = 180  # for Ray's head to listen
 START = "CONTAINER_START"  # set by rules/isolation.py in a job on several nodes
 
@@ -83,109 +80,6 @@ def _folder(package: str) -> Path | None:
     except ModuleNotFoundError:
         return None
     return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """The machines of this job.
-
-    Attributes
-    ----------
-    count
-        Machines.
-    gpus
-        GPUs on each.
-    others
-        Names of all but this one.
-    """
-
-    count: int
-    gpus: int
-    others: tuple[str, ...]
-
-
-def nodes_of_job(count: int, gpus: int, environment: Mapping[str, str]) -> Nodes:
-    """The machines that Slurm gave, checked against what the configuration says.
-
-    Raises
-    ------
-    InputError
-        If they are not as many, or the others cannot be reached.
-    """
-    if count == 1:
-        _check_count(count, int(environment.get("SLURM_JOB_NUM_NODES", "1")))
-        return Nodes(1, gpus, ())
-    if "SLURM_JOB_ID" not in environment:
-        raise InputError(f"train.slime.nodes: {count} machines, but this is no job of Slurm.")
-    for program in ("srun", "scontrol"):
-        if shutil.which(program) is None:
-            raise InputError(
-                f"train.slime.nodes: {program} is not found, by which the other machines are reached. "
-                "Bind Slurm's programs, libraries and configuration into the container (apptainer-args)."
-            )
-    # Snakemake starts the rule as a step on the first node, in whose environment the job's other nodes are not named.
-    job = dict(
-        field.partition("=")[::2] for field in _scontrol("--oneliner", "show", "job", environment["SLURM_JOB_ID"])
-    )
-    names = _scontrol("show", "hostnames", job.get("NodeList", ""))
-    _check_count(count, len(names))
-    here = environment.get("SLURMD_NODENAME", socket.gethostname())
-    return Nodes(count, gpus, tuple(name for name in names if name != here))
-
-
-def _check_count(count: int, given: int) -> None:
-    if given != count:
-        raise InputError(
-            f"train.slime.nodes: {count} machines, but the job has {given}. Set `nodes: {count}` for train in "
-            "slurm/config.yaml, with the GPUs of one node as gres."
-        )
-
-
-def _scontrol(*arguments: str) -> list[str]:
-    """The words that scontrol says."""
-    done = subprocess.run(["scontrol", *arguments], capture_output=True, text=True)
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise InputError(f"train.slime.nodes: scontrol fails ({said[-1] if said else done.returncode}).")
-    return done.stdout.split()
-
-
-def address_of(nodes: Nodes) -> str:
-    """The IP address under which the others reach this machine; nobody else does if there are no others.
-
-    It is the one on the way to another machine: this machine's own name may stand for a loopback address.
-
-    Raises
-    ------
-    InputError
-        If there is no way, or it does not leave this machine.
-    """
-    if not nodes.others:
-        return "127.0.0.1"
-    other = nodes.others[0]
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-            way.connect((other, 9))  # sends nothing
-            address = way.getsockname()[0]
-    except OSError as error:
-        raise InputError(
-            f"train.slime.nodes: no way to the machine {other} ({error.strerror}). Have its name resolved on all nodes."
-        ) from None
-    if ipaddress.ip_address(address).is_loopback:
-        raise InputError(
-            f"train.slime.nodes: the name {other} stands for this machine itself ({address}). "
-            "Have names of other nodes resolved to their addresses in the network."
-        )
-    return address
-
-
-def free_ports(count: int) -> list[int]:
-    """Different ports that are free here: two jobs on one machine do not meet."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def own_variables(base: Mapping[str, str], programs: Programs, imports: Path, head: str) -> dict[str, str]:
@@ -344,42 +238,6 @@ class Ray:
 
 
 @contextlib.contextmanager
-def process(
-    command: Sequence[str], variables: Mapping[str, str], output: int | IO[bytes], place: Path | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A program with its keeper, in a session of its own; when the block ends nothing of it is left.
-
-    It has this process's environment, and `variables`.
-    """
-    started = subprocess.Popen(
-        kept(command),
-        env=os.environ | dict(variables),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        cwd=place,
-        start_new_session=True,  # Ctrl-C in a terminal is for this process, which ends the others in order
-    )
-    try:
-        yield started
-    finally:
-        end(started)
-
-
-def end(started: subprocess.Popen[bytes]) -> None:
-    """Have a keeper end what it keeps, and itself."""
-    if started.poll() is None:
-        started.send_signal(signal.SIGTERM)
-    try:
-        started.wait(GRACE_S + 15)
-    except subprocess.TimeoutExpired:
-        started.kill()
-        started.wait()
-    if started.stdout:
-        started.stdout.close()
-
-
-@contextlib.contextmanager
 def _temporary() -> Iterator[str]:
     base = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="ray-", dir=base if len(base) <= 20 else "/tmp")
@@ -398,25 +256,3 @@ def _wait_for_port(host: str, port: int, started: subprocess.Popen[bytes], log: 
             return
         time.sleep(0.2)
     raise InputError(f"ray: does not listen on {host}:{port} after {READY_S} s; see {log}.")
-
-
-def lines(stream: IO[bytes], every_s: float = CHECK_S) -> Iterator[bytes | None]:
-    """Lines of a running program's output, and None every so many seconds, whether or not it said something."""
-    rest = b""
-    due = time.monotonic() + every_s
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        while True:
-            said = selector.select(max(0.0, due - time.monotonic()))
-            if time.monotonic() >= due:
-                yield None
-                due = time.monotonic() + every_s
-            if not said:
-                continue
-            read = os.read(stream.fileno(), 1 << 16)
-            if not read:
-                break
-            *whole, rest = (rest + read).split(b"\n")
-            yield from whole
-    if rest:
-        yield rest

@@ -23,7 +23,7 @@ from common.files import written_whole
 from common.journal import Journal
 from common.progress import Progress
 from grpo.metrics import describe, finite, merged_metrics
-from slime_engine import checkpoints, checks, cluster, hooks
+from slime_engine import checkpoints, checks, cluster, hooks, nodes, processes
 from slime_engine.arguments import Job, Lengths, Paths, command_line
 from slime_engine.collect import Collector, Parts, Sizes
 from slime_engine.keeper import descendants_ended
@@ -95,7 +95,7 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     if done == settings.iterations:
         return journal.rows
     programs = cluster.find_programs()
-    nodes = cluster.nodes_of_job(layout.nodes, layout.gpus_per_node, os.environ)
+    machines = nodes.nodes_of_job(layout.nodes, layout.gpus_per_node, os.environ)
     print(f"slime {checks.slime_commit(programs.train.parent / 'slime') or 'of unknown commit'}", flush=True)
     lengths, stops = _lengths(settings, inputs)
     release(inputs.imported, folder / "reference")
@@ -108,8 +108,8 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
         partial.write_text(yaml.safe_dump(given, allow_unicode=True))
     job = Job(settings, paths, lengths, inputs.shape)
 
-    ports = cluster.free_ports(2)
-    host = cluster.address_of(nodes)
+    ports = nodes.free_ports(2)
+    host = nodes.address_of(machines)
     imports = cluster.link_imports(folder / "imports")
     variables = cluster.own_variables(os.environ, programs, imports, f"{host}:{ports[0]}")
     checks.check_reward(hooks.REWARD, variables)
@@ -119,7 +119,7 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     command = [sys.executable, "-u", str(programs.train), *command_line(job)]
     with SignalsRaise():
         try:
-            with descendants_ended(), cluster.ray(programs, nodes, variables, ports, folder / "ray.log") as ray:
+            with descendants_ended(), cluster.ray(programs, machines, variables, ports, folder / "ray.log") as ray:
                 run.follow(command, variables, ray)
         finally:
             run.leave()
@@ -181,10 +181,10 @@ class Run:
         """
         with (
             open(self.folder / "slime.log", "ab") as log,
-            cluster.process(command, variables, subprocess.PIPE, self.folder) as slime,
+            processes.process(command, variables, subprocess.PIPE, self.folder) as slime,
         ):
             assert slime.stdout is not None
-            for raw in cluster.lines(slime.stdout):
+            for raw in processes.lines(slime.stdout):
                 if raw is None:
                     ray.check()
                     self.check_progress()

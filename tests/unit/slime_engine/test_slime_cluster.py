@@ -17,9 +17,10 @@ from unittest.mock import MagicMock
 import pytest
 
 from common.errors import InputError
-from slime_engine import checkpoints, checks, cluster
-from slime_engine.cluster import START, Nodes, Programs, free_ports, nodes_of_job, own_variables, worker_command
+from slime_engine import checkpoints, checks, cluster, nodes, processes
+from slime_engine.cluster import START, Programs, own_variables, worker_command
 from slime_engine.keeper import kept
+from slime_engine.nodes import Nodes, free_ports, nodes_of_job
 
 PROGRAMS = Programs(Path("/slime/train.py"), Path("/megatron"), "/bin/ray")
 # Leaves its parent and its session, and lasts.
@@ -116,7 +117,7 @@ def test_a_keeper_passes_the_exit_code_on() -> None:
 def test_lines_come_as_they_are_said_and_silence_shows() -> None:
     said = "import time; print('one', flush=True); time.sleep(0.6); print('two\\nthree', end='', flush=True)"
     with subprocess.Popen([sys.executable, "-c", said], stdout=subprocess.PIPE) as running:
-        lines = list(cluster.lines(running.stdout, 0.2))
+        lines = list(processes.lines(running.stdout, 0.2))
     assert [line for line in lines if line is not None] == [b"one", b"two", b"three"]
     assert None in lines
 
@@ -124,7 +125,7 @@ def test_lines_come_as_they_are_said_and_silence_shows() -> None:
 def test_a_program_that_always_talks_is_looked_at_all_the_same() -> None:
     said = "import time\nwhile True: print('retry', flush=True); time.sleep(0.02)"
     with subprocess.Popen([sys.executable, "-c", said], stdout=subprocess.PIPE) as running:
-        heard = [line for line, _ in zip(cluster.lines(running.stdout, 0.2), range(100), strict=False)]
+        heard = [line for line, _ in zip(processes.lines(running.stdout, 0.2), range(100), strict=False)]
         running.kill()
     assert 0 < heard.count(None) < 50
     assert heard.count(b"retry") == 100 - heard.count(None)
@@ -171,18 +172,18 @@ def test_the_address_is_the_one_on_the_way_to_another_machine(monkeypatch: pytes
     way = MagicMock()
     way.__enter__.return_value = way
     way.getsockname.return_value = ("10.0.0.1", 4000)
-    monkeypatch.setattr(cluster.socket, "socket", lambda *_: way)
-    monkeypatch.setattr(cluster.socket, "gethostbyname", lambda _: "127.0.1.1")  # as Debian has it
-    assert cluster.address_of(Nodes(3, 8, ("node2", "node3"))) == "10.0.0.1"
+    monkeypatch.setattr(nodes.socket, "socket", lambda *_: way)
+    monkeypatch.setattr(nodes.socket, "gethostbyname", lambda _: "127.0.1.1")  # as Debian has it
+    assert nodes.address_of(Nodes(3, 8, ("node2", "node3"))) == "10.0.0.1"
     assert way.connect.call_args.args[0][0] == "node2"
-    assert cluster.address_of(Nodes(1, 8, ())) == "127.0.0.1"
+    assert nodes.address_of(Nodes(1, 8, ())) == "127.0.0.1"
 
 
 def test_an_address_that_no_other_machine_reaches_is_refused() -> None:
     with pytest.raises(InputError, match=r"the name 127\.0\.0\.1 stands for this machine itself"):
-        cluster.address_of(Nodes(2, 8, ("127.0.0.1",)))
+        nodes.address_of(Nodes(2, 8, ("127.0.0.1",)))
     with pytest.raises(InputError, match=r"no way to the machine no-such-machine\.invalid"):
-        cluster.address_of(Nodes(2, 8, ("no-such-machine.invalid",)))
+        nodes.address_of(Nodes(2, 8, ("no-such-machine.invalid",)))
 
 
 VARIABLES = {"RAY_ADDRESS": "10.0.0.1:5000", "no_proxy": "a,b c"}
@@ -267,7 +268,7 @@ def test_an_address_of_this_machine_is_asked_without_the_clusters_proxy(
         own = own_variables(os.environ, PROGRAMS, Path("/imports"), "10.0.0.1:5000") | {"PYTHONPATH": ""}
         said = []
         for variables in (own, {}):
-            with cluster.process([sys.executable, "-c", program], variables, subprocess.PIPE) as running:
+            with processes.process([sys.executable, "-c", program], variables, subprocess.PIPE) as running:
                 said.append(running.stdout.read().decode().splitlines()[-1])
     finally:
         server.shutdown()
@@ -281,7 +282,7 @@ def test_an_address_of_this_machine_is_asked_without_the_clusters_proxy(
 def test_a_program_has_them_and_the_rest_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANG", "C")
     monkeypatch.setenv("RAY_ADDRESS", "another:1")
-    with cluster.process(["env"], VARIABLES, subprocess.PIPE) as running:
+    with processes.process(["env"], VARIABLES, subprocess.PIPE) as running:
         said = running.stdout.read().decode().splitlines()
     assert {"LANG=C", "RAY_ADDRESS=10.0.0.1:5000"} <= set(said)
 

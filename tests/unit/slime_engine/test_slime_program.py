@@ -15,7 +15,7 @@ from test_slime_collect import collector, lines
 from common.errors import InputError
 from common.journal import Journal
 from grpo.metrics import merged_metrics
-from slime_engine import cluster
+from slime_engine import cluster, processes
 from slime_engine.program import Run, fill
 
 EVAL = "rollout.py:577 - eval {}: {{'eval/validation': 0.5}}"
@@ -135,11 +135,11 @@ def test_a_kl_divergence_that_slime_does_not_compute_is_not_spoken_of(
 def test_a_slime_that_says_much_but_gets_nowhere_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: str, words: str
 ) -> None:
-    monkeypatch.setattr(cluster.lines, "__defaults__", (0.2,))
+    monkeypatch.setattr(processes.lines, "__defaults__", (0.2,))
     talks = [sys.executable, "-c", "import time\nwhile True: print('retry', flush=True); time.sleep(0.01)"]
     ends = [sys.executable, "-c", "import time; time.sleep(300)" if hangs == "slime" else "raise SystemExit(3)"]
     run = made(tmp_path, slime_timeout_s=1 if hangs == "slime" else 7200)
-    with cluster.process(ends, {}, -3) as head, pytest.raises(InputError, match=words):
+    with processes.process(ends, {}, -3) as head, pytest.raises(InputError, match=words):
         run.follow(talks, {}, cluster.Ray([head], tmp_path / "ray.log"))
     assert (tmp_path / "slime.log").read_bytes().count(b"retry") > 5
 
