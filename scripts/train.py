@@ -19,7 +19,8 @@ from common.options import add_setting, add_settings
 from common.provenance import record, version
 from slime_engine.arguments import refuse
 from slime_engine.layout import NOT_IN_KEY as SLIME_NOT_IN_KEY
-from slime_engine.layout import Layout, without_slime
+from slime_engine.layout import NOT_IN_KEY_OF_SLIME, Layout, without_slime
+from training.stops import remembered
 from training.task import build_task, checked_samples
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ SINCE = {"precision": "fp32", "optimizer": "replicated"}
 # Settings that decide how long, how it is watched and what is kept, but not what a checkpoint holds.
 NOT_IN_KEY = SLIME_NOT_IN_KEY | {
     *("iterations", "save_every", "keep", "validate_every", "show_rollouts_every", "straggler_ratio", "tensorboard"),
-    "recompute",
+    *("spike_limit", "recompute"),
 }
 
 
@@ -116,7 +117,8 @@ def main() -> None:
     key = checkpoint.key_of(determinants(args, imported["weights_sha256"]))
     folder = args.checkpoints / key
     engine = with_slime if args.engine == "slime" else with_megatron
-    with contextlib.ExitStack() as held:  # the folder's lease, until the manifest is written
+    # The folder's lease is held until the manifest is written.
+    with remembered(folder, vars(args)), contextlib.ExitStack() as held:
         trained = engine(Training(args, shape, samples, validation, folder), held)
         if trained is not None:
             write_results(args, trained, shape, key, folder, made_from)
@@ -278,7 +280,8 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
 def determinants(args: argparse.Namespace, weights_sha256: str) -> dict[str, Any]:
     """Everything that decides what a checkpoint of this training holds, except how far it went."""
     given = record(args, {})["parameters"].items()
-    settings = {name: value for name, value in given if name not in NOT_IN_KEY and SINCE.get(name) != value}
+    left_out = NOT_IN_KEY | (NOT_IN_KEY_OF_SLIME if args.engine == "slime" else set())
+    settings = {name: value for name, value in given if name not in left_out and SINCE.get(name) != value}
     return {
         "version": TRAINING_VERSION,
         "settings": settings,

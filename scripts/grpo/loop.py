@@ -31,7 +31,7 @@ from grpo.loss import token_losses
 from grpo.metrics import Clock, describe, finite, reward_metrics, show_rollouts
 from grpo.rollout import Rollouts, Sampler, draw_uniforms
 from grpo.schedule import batch_of, learning_rate, random_generator
-from grpo.stability import SpikeDetector, slowest_over_median
+from grpo.stability import SpikeDetector, WatchError, slowest_over_median
 from grpo.task import Judgement, Task
 
 # Slurm sends SIGTERM twice within milliseconds when it preempts a job, and a launcher passes on what its
@@ -87,7 +87,7 @@ class Loop:
 
         Raises
         ------
-        InputError
+        WatchError
             If spikes stop the training.
         SystemExit
             At SIGTERM or SIGINT, after a checkpoint.
@@ -270,7 +270,7 @@ class Loop:
         message = f"iteration {iteration}: spiky loss {loss:.4f}, last accepted {last}"
         if settings.spike_action == "stop" or self.spikes_in_a_row >= settings.spike_limit:
             times = f", {self.spikes_in_a_row} iterations skipped in a row" if self.spikes_in_a_row else ""
-            raise InputError(
+            raise WatchError(
                 f"train: {message}{times}; the last good checkpoint is in {self.folder}. Lower train.learning_rate, "
                 "or, if the loss is only noisy, use larger batches or raise train.spike_floor."
             )

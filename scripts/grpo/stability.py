@@ -6,6 +6,12 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from common.errors import InputError
+
+
+class WatchError(InputError):
+    """What was watched for stops the training."""
+
 
 class SpikeDetector:
     """Flags an iteration whose loss jumps over the last accepted one.

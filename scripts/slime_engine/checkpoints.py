@@ -51,8 +51,9 @@ def prepare(root: Path, goal: int) -> int:
     return start
 
 
-def prune(root: Path, keep: int, newest: int) -> None:
-    """Delete all but the last `keep` whole checkpoints up to `newest`, with the data's states."""
+def prune(root: Path, keep: int, newest: int, good: int | None = None) -> None:
+    """Delete all but the last `keep` whole checkpoints up to `newest`, and `good`, with the data's states."""
     for iteration in [number for number in whole_iterations(root) if number <= newest][:-keep]:
-        (root / STATE.format(iteration - 1)).unlink()
-        shutil.rmtree(folder_of(root, iteration))
+        if iteration != good:
+            (root / STATE.format(iteration - 1)).unlink()
+            shutil.rmtree(folder_of(root, iteration))

@@ -1,4 +1,4 @@
-"""Ray on the machines of this job, and slime's train.py on it: started and taken down by their own handles."""
+"""Ray on the machines of this job: its commands, its environment, up and down."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import importlib.util
 import ipaddress
 import json
 import os
-import selectors
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -19,15 +17,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from common.errors import InputError
-from slime_engine.keeper import GRACE_S, kept
+from slime_engine.nodes import Nodes
+from slime_engine.processes import process
 
 SCRIPTS = Path(__file__).parents[1]
 # The packages that slime's processes import, by links of their own: the folder of all programs would put modules
 # with common names (train, evaluate, inference) before those of the image.
 IMPORTED = ("slime_engine", "trading", "grpo")
+# Nothing here needs a network, and a proxy would swallow what the processes say to each other.
+PROXIES = tuple(
+    case(f"{kind}_proxy") for kind in ("http", "https", "ftp", "all", "grpc") for case in (str.lower, str.upper)
+)
 READY_S = 180  # for Ray's head to listen
 START = "CONTAINER_START"  # set by rules/isolation.py in a job on several nodes
 
@@ -80,109 +82,6 @@ def _folder(package: str) -> Path | None:
     return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
 
 
-@dataclass(frozen=True)
-class Nodes:
-    """The machines of this job.
-
-    Attributes
-    ----------
-    count
-        Machines.
-    gpus
-        GPUs on each.
-    others
-        Names of all but this one.
-    """
-
-    count: int
-    gpus: int
-    others: tuple[str, ...]
-
-
-def nodes_of_job(count: int, gpus: int, environment: Mapping[str, str]) -> Nodes:
-    """The machines that Slurm gave, checked against what the configuration says.
-
-    Raises
-    ------
-    InputError
-        If they are not as many, or the others cannot be reached.
-    """
-    if count == 1:
-        _check_count(count, int(environment.get("SLURM_JOB_NUM_NODES", "1")))
-        return Nodes(1, gpus, ())
-    if "SLURM_JOB_ID" not in environment:
-        raise InputError(f"train.slime.nodes: {count} machines, but this is no job of Slurm.")
-    for program in ("srun", "scontrol"):
-        if shutil.which(program) is None:
-            raise InputError(
-                f"train.slime.nodes: {program} is not found, by which the other machines are reached. "
-                "Bind Slurm's programs, libraries and configuration into the container (apptainer-args)."
-            )
-    # Snakemake starts the rule as a step on the first node, in whose environment the job's other nodes are not named.
-    job = dict(
-        field.partition("=")[::2] for field in _scontrol("--oneliner", "show", "job", environment["SLURM_JOB_ID"])
-    )
-    names = _scontrol("show", "hostnames", job.get("NodeList", ""))
-    _check_count(count, len(names))
-    here = environment.get("SLURMD_NODENAME", socket.gethostname())
-    return Nodes(count, gpus, tuple(name for name in names if name != here))
-
-
-def _check_count(count: int, given: int) -> None:
-    if given != count:
-        raise InputError(
-            f"train.slime.nodes: {count} machines, but the job has {given}. Set `nodes: {count}` for train in "
-            "slurm/config.yaml, with the GPUs of one node as gres."
-        )
-
-
-def _scontrol(*arguments: str) -> list[str]:
-    """The words that scontrol says."""
-    done = subprocess.run(["scontrol", *arguments], capture_output=True, text=True)
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise InputError(f"train.slime.nodes: scontrol fails ({said[-1] if said else done.returncode}).")
-    return done.stdout.split()
-
-
-def address_of(nodes: Nodes) -> str:
-    """The IP address under which the others reach this machine; nobody else does if there are no others.
-
-    It is the one on the way to another machine: this machine's own name may stand for a loopback address.
-
-    Raises
-    ------
-    InputError
-        If there is no way, or it does not leave this machine.
-    """
-    if not nodes.others:
-        return "127.0.0.1"
-    other = nodes.others[0]
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-            way.connect((other, 9))  # sends nothing
-            address = way.getsockname()[0]
-    except OSError as error:
-        raise InputError(
-            f"train.slime.nodes: no way to the machine {other} ({error.strerror}). Have its name resolved on all nodes."
-        ) from None
-    if ipaddress.ip_address(address).is_loopback:
-        raise InputError(
-            f"train.slime.nodes: the name {other} stands for this machine itself ({address}). "
-            "Have names of other nodes resolved to their addresses in the network."
-        )
-    return address
-
-
-def free_ports(count: int) -> list[int]:
-    """Different ports that are free here: two jobs on one machine do not meet."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 def own_variables(base: Mapping[str, str], programs: Programs, imports: Path, head: str) -> dict[str, str]:
     """What Ray and slime, and so all their processes, on all machines, have beside a container's own environment.
 
@@ -196,28 +95,34 @@ def own_variables(base: Mapping[str, str], programs: Programs, imports: Path, he
         Address of Ray's head, host:port.
     """
     host = head.rpartition(":")[0]
-    local = ",".join(
-        dict.fromkeys(filter(None, [base.get("no_proxy"), "localhost", "127.0.0.1", host, socket.gethostname()]))
-    )
     path = os.pathsep.join(filter(None, [str(imports), str(programs.megatron), base.get("PYTHONPATH")]))
     # The rule says how many threads a process has.
     threads = {name: value for name, value in base.items() if name == "OMP_NUM_THREADS"}
-    return threads | {
-        "PYTHONPATH": path,
-        "PYTHONUNBUFFERED": "1",
-        # slime's parser asks for it where the model is split; read in the driver and in each process.
-        "CUDA_DEVICE_MAX_CONNECTIONS": "1",
-        # This job's Ray, not another one on the machine.
-        "RAY_ADDRESS": head,
-        "RAY_DEDUP_LOGS": "0",
-        "RAY_COLOR_PREFIX": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        # A proxy would swallow what the processes say to each other.
-        "no_proxy": local,
-        "NO_PROXY": local,
-    }
+    # slime's router listens where the machine's own name points to. SGLang has no password: on one machine its ports
+    # stay there. (Its engines, and all ports of Ray, are at the address that Ray's node was given.)
+    router = {"SLIME_HOST_IP": host} if ipaddress.ip_address(host).is_loopback else {}
+    # Empty is no proxy for all that is asked here; the other machines may have set their own.
+    direct = dict.fromkeys(PROXIES, "") | {"no_proxy": "*", "NO_PROXY": "*"}
+    return (
+        threads
+        | router
+        | direct
+        | {
+            "PYTHONPATH": path,
+            "PYTHONUNBUFFERED": "1",
+            # slime's parser asks for it where the model is split; read in the driver and in each process.
+            "CUDA_DEVICE_MAX_CONNECTIONS": "1",
+            # This job's Ray, not another one on the machine.
+            "RAY_ADDRESS": head,
+            "RAY_DEDUP_LOGS": "0",
+            "RAY_COLOR_PREFIX": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            # It would kill actors when the machine's memory is short, of which this job has a part that Slurm guards.
+            "RAY_memory_monitor_refresh_ms": "0",
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+    )
 
 
 def link_imports(folder: Path) -> Path:
@@ -333,42 +238,6 @@ class Ray:
 
 
 @contextlib.contextmanager
-def process(
-    command: Sequence[str], variables: Mapping[str, str], output: int | IO[bytes], place: Path | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A program with its keeper, in a session of its own; when the block ends nothing of it is left.
-
-    It has this process's environment, and `variables`.
-    """
-    started = subprocess.Popen(
-        kept(command),
-        env=os.environ | dict(variables),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        cwd=place,
-        start_new_session=True,  # Ctrl-C in a terminal is for this process, which ends the others in order
-    )
-    try:
-        yield started
-    finally:
-        end(started)
-
-
-def end(started: subprocess.Popen[bytes]) -> None:
-    """Have a keeper end what it keeps, and itself."""
-    if started.poll() is None:
-        started.send_signal(signal.SIGTERM)
-    try:
-        started.wait(GRACE_S + 15)
-    except subprocess.TimeoutExpired:
-        started.kill()
-        started.wait()
-    if started.stdout:
-        started.stdout.close()
-
-
-@contextlib.contextmanager
 def _temporary() -> Iterator[str]:
     base = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="ray-", dir=base if len(base) <= 20 else "/tmp")
@@ -387,21 +256,3 @@ def _wait_for_port(host: str, port: int, started: subprocess.Popen[bytes], log: 
             return
         time.sleep(0.2)
     raise InputError(f"ray: does not listen on {host}:{port} after {READY_S} s; see {log}.")
-
-
-def lines(stream: IO[bytes], every_s: float = 5.0) -> Iterator[bytes | None]:
-    """Lines of a running program's output; None whenever it said nothing for so many seconds."""
-    rest = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        while True:
-            if not selector.select(every_s):
-                yield None
-                continue
-            read = os.read(stream.fileno(), 1 << 16)
-            if not read:
-                break
-            *whole, rest = (rest + read).split(b"\n")
-            yield from whole
-    if rest:
-        yield rest

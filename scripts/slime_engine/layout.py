@@ -21,6 +21,11 @@ NOT_IN_KEY = frozenset(
         "timeout_s",
     )
 )
+# Others that do so with slime alone, which takes each step: spikes are only watched, and its dynamic batches make of
+# tokens_per_micro_batch a way to pack the same answers, weighed the same. Rounding differs, as it does with each start.
+NOT_IN_KEY_OF_SLIME = frozenset(
+    {"spike_threshold", "spike_floor", "spike_action", "spike_limit", "tokens_per_micro_batch"}
+)
 PREFIX = "slime_"
 
 

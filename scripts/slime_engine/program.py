@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from common.files import written_whole
 from common.journal import Journal
 from common.progress import Progress
 from grpo.metrics import describe, finite, merged_metrics
-from slime_engine import checkpoints, checks, cluster, hooks
+from slime_engine import checkpoints, checks, cluster, hooks, nodes, processes
 from slime_engine.arguments import Job, Lengths, Paths, command_line
 from slime_engine.collect import Collector, Parts, Sizes
 from slime_engine.keeper import descendants_ended
@@ -94,7 +95,7 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     if done == settings.iterations:
         return journal.rows
     programs = cluster.find_programs()
-    nodes = cluster.nodes_of_job(layout.nodes, layout.gpus_per_node, os.environ)
+    machines = nodes.nodes_of_job(layout.nodes, layout.gpus_per_node, os.environ)
     print(f"slime {checks.slime_commit(programs.train.parent / 'slime') or 'of unknown commit'}", flush=True)
     lengths, stops = _lengths(settings, inputs)
     release(inputs.imported, folder / "reference")
@@ -107,8 +108,8 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
         partial.write_text(yaml.safe_dump(given, allow_unicode=True))
     job = Job(settings, paths, lengths, inputs.shape)
 
-    ports = cluster.free_ports(2)
-    host = cluster.address_of(nodes)
+    ports = nodes.free_ports(2)
+    host = nodes.address_of(machines)
     imports = cluster.link_imports(folder / "imports")
     variables = cluster.own_variables(os.environ, programs, imports, f"{host}:{ports[0]}")
     checks.check_reward(hooks.REWARD, variables)
@@ -118,7 +119,7 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     command = [sys.executable, "-u", str(programs.train), *command_line(job)]
     with SignalsRaise():
         try:
-            with descendants_ended(), cluster.ray(programs, nodes, variables, ports, folder / "ray.log") as ray:
+            with descendants_ended(), cluster.ray(programs, machines, variables, ports, folder / "ray.log") as ray:
                 run.follow(command, variables, ray)
         finally:
             run.leave()
@@ -160,10 +161,13 @@ class Run:
     ) -> None:
         self.settings, self.folder, self.journal, self.collector = settings, folder, journal, collector
         self.progress = Progress(settings.iterations, "iteration", done=done)
-        losses = [row["loss"] for row in merged_metrics(journal.rows, done) if row["loss"] is not None]
-        self.watch = Watch(_limits(settings), losses[-1] if losses else None)
+        rows = merged_metrics(journal.rows, done)
+        losses = [row["loss"] for row in rows if row["loss"] is not None]
+        spikes = len(list(itertools.takewhile(lambda row: row["spike"], reversed(rows))))
+        self.watch = Watch(_limits(settings), losses[-1] if losses else None, spikes=spikes)
         self.validations: dict[int, dict[str, float]] = {}  # by iteration
         self.last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
+        self.first_error: str | None = None  # since the last metrics: tracebacks of many processes may follow
         self.whole = done
         self.heard = time.monotonic()
 
@@ -177,13 +181,13 @@ class Run:
         """
         with (
             open(self.folder / "slime.log", "ab") as log,
-            cluster.process(command, variables, subprocess.PIPE, self.folder) as slime,
+            processes.process(command, variables, subprocess.PIPE, self.folder) as slime,
         ):
             assert slime.stdout is not None
-            for raw in cluster.lines(slime.stdout):
+            for raw in processes.lines(slime.stdout):
                 if raw is None:
                     ray.check()
-                    self.check_silence()
+                    self.check_progress()
                     continue
                 log.write(raw + b"\n")
                 log.flush()
@@ -196,10 +200,13 @@ class Run:
 
     def line(self, line: str) -> None:
         """Take in one line of output."""
-        self.last.append(line)
         record = parse_line(line)
         if record is None:
+            self.last.append(line)
+            if self.first_error is None and is_error(said(line)):
+                self.first_error = said(line)
             return
+        self.first_error = None  # it went on
         self.heard = time.monotonic()
         if record.kind == "eval":
             self.validated(record.number + 1)
@@ -218,8 +225,8 @@ class Run:
             print("\n".join([f"answers of iteration {iteration}:", *self.collector.answers]), flush=True)
         words = "slime's metrics are incomplete" if row["incomplete"] else describe(row, self.collector.sizes.kl)
         self.progress.update(iteration, words)
-        self.watch.check(iteration, loss, str(self.folder / SAVE))
-        self.prune()
+        self.watch.check(iteration, loss, str(self.folder / SAVE), checkpoints.whole_iterations(self.folder / SAVE))
+        self.prune(iteration)
 
     def record(self, row: dict[str, Any]) -> dict[str, Any]:
         """Write a row, at once: slime saves before it validates, and may be ended in between."""
@@ -254,39 +261,53 @@ class Run:
         last, every = self.settings.iterations, self.settings.validate_every
         if every and last % every == 0 and last not in self.validations:
             self.validated(last)
-        self.prune()
+        self.prune(last)
 
     def leave(self) -> None:
         """Write what is known of iterations whose rows still waited for a line, however slime ended."""
         for row in self.collector.rest():
             self.record(row)
 
-    def prune(self) -> None:
-        """Delete old checkpoints when there is a new one."""
+    def prune(self, iteration: int) -> None:
+        """Delete old checkpoints when there is a new one; the newest one before spikes in a row stays while they last.
+
+        Parameters
+        ----------
+        iteration
+            The one that the watch saw last: what is newer deletes nothing yet.
+        """
         save = self.folder / SAVE
-        whole = [number for number in checkpoints.whole_iterations(save) if number <= self.settings.iterations]
+        whole = [number for number in checkpoints.whole_iterations(save) if number <= iteration]
         if whole and whole[-1] > self.whole:
             self.whole = whole[-1]
             self.journal.sync()
-            checkpoints.prune(save, self.settings.keep, self.whole)
+            good = self.watch.good(iteration, whole) if self.watch.spikes else None
+            checkpoints.prune(save, self.settings.keep, self.whole, good)
 
-    def check_silence(self) -> None:
-        """Raise InputError if no metrics came for too long: a hanging engine hangs slime for ever."""
+    def check_progress(self) -> None:
+        """Raise InputError if no metrics came for too long, whatever else slime says: it may wait for ever."""
         silent = time.monotonic() - self.heard
         if silent > self.settings.slime_timeout_s:
             raise InputError(f"slime: no metrics for {silent:.0f} s (train.slime.timeout_s); {self.hint()}")
 
     def error(self) -> str:
-        """The line of slime's output that most likely says why it failed."""
+        """The lines of slime's output that most likely say why it failed: the first error and the last one."""
         lines = [text for text in map(said, self.last) if text]
-        errors = [text for text in lines if "Error" in text.partition(":")[0]]
-        return (errors or lines or ["no output"])[-1][:300]
+        last = (list(filter(is_error, lines)) or lines or ["no output"])[-1][:300]
+        if self.first_error is None or self.first_error[:300] == last:
+            return last
+        return f"first {self.first_error[:300]}; last {last}"
 
     def hint(self) -> str:
         """Where to look, and where it goes on."""
         whole = checkpoints.whole_iterations(self.folder / SAVE)
         where = f"run again to go on from iteration {whole[-1]}" if whole else "no checkpoint was written yet"
         return f"all it said is in {self.folder / 'slime.log'}; {where}."
+
+
+def is_error(text: str) -> bool:
+    """Whether a line ends a traceback: it names an exception."""
+    return "Error" in text.partition(":")[0]
 
 
 class SignalsRaise:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from common.errors import InputError
-from grpo.stability import SpikeDetector
+from grpo.stability import SpikeDetector, WatchError
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Watch:
         Last finite loss of a resumed run.
     compared
         What the loss just seen was compared with.
+    spikes
+        In a row, up to the loss just seen; those of a resumed run first.
     """
 
     limits: Limits
@@ -92,26 +94,41 @@ class Watch:
             lines.append(f"iteration {iteration}: straggler, {ratio:.2f} x the median time of those before it")
         return lines
 
-    def check(self, iteration: int, loss: float | None, folder: str) -> None:
-        """Stop the training if there were too many in a row.
+    def good(self, iteration: int, saved: Sequence[int]) -> int | None:
+        """The newest of the saved iterations from before the spikes in a row, up to this iteration, began."""
+        return max((one for one in saved if one <= iteration - self.spikes), default=None)
+
+    def check(self, iteration: int, loss: float | None, folder: str, saved: Sequence[int]) -> None:
+        """WatchError the training if there were too many in a row.
+
+        Parameters
+        ----------
+        saved
+            Iterations of the checkpoints in the folder.
 
         Raises
         ------
-        InputError
-            Says what stood out, and where the last good checkpoint lies.
+        WatchError
+            Says what stood out, and which is the last good checkpoint.
         """
         limits = self.limits
+        number = self.good(iteration, saved)
+        good = (
+            f"the last good checkpoint is that of iteration {number} in {folder}"
+            if number
+            else f"{folder} has no checkpoint from before"
+        )
         if self.spikes and (limits.spike_action == "stop" or self.spikes >= limits.spike_limit):
             row = f", {self.spikes} in a row" if self.spikes > 1 else ""
-            raise InputError(
-                f"train: iteration {iteration}: spiky loss {loss:.4f}, last accepted {self._last()}{row}; the last "
-                f"good checkpoint is in {folder}. Lower train.learning_rate, or, if the loss is only noisy, use larger "
+            raise WatchError(
+                f"train: iteration {iteration}: spiky loss {loss:.4f}, last accepted {self._last()}{row}; "
+                f"{good}. Lower train.learning_rate, or, if the loss is only noisy, use larger "
                 "batches or raise train.spike_floor."
             )
         if limits.straggler_limit and self.slow >= limits.straggler_limit:
-            raise InputError(
+            raise WatchError(
                 f"train: iteration {iteration}: {self.slow} iterations in a row took more than "
-                f"{limits.straggler_ratio} times the median of those before; the last good checkpoint is in {folder}. "
+                f"{limits.straggler_ratio} times the median of those before; {good}. "
                 "Look at the nodes, or raise train.straggler_ratio."
             )
 

@@ -35,6 +35,19 @@ def test_precision_and_optimiser_are_in_the_key_only_where_they_are_not_what_the
     assert key("--recompute") == plain  # the same bits
 
 
+def test_what_only_watches_is_in_no_key(key) -> None:
+    watches = ["--spike-limit=3", "--straggler-ratio=9"]
+    assert key(*watches) == key()
+    of_spikes = ["--spike-threshold=0.9", "--spike-floor=2", "--spike-action=stop"]
+    for one in of_spikes:  # the control: this engine skips steps by them
+        assert key(one) != key()
+    slime = ["--engine=slime", "--spike-action=log"]
+    others = ["--slime-straggler-window=9", "--slime-straggler-limit=0", "--tokens-per-micro-batch=512"]
+    assert key(*slime, *watches, *of_spikes, *others) == key(*slime)
+    assert key(*slime, "--learning-rate=0.2") != key(*slime)
+    assert key("--tokens-per-micro-batch=512") != key()  # it rounds otherwise, and this engine promises the bits
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_an_optimiser_that_could_not_be_resumed_is_refused(key, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     key(f"--device={device}", "--optimizer=offloaded")

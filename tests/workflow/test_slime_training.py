@@ -174,7 +174,7 @@ def test_ray_and_slime_are_started_for_this_job_alone(finished: Training) -> Non
         imports, megatron, *_ = environment["PYTHONPATH"].split(":")
         assert sorted(path.name for path in Path(imports).iterdir()) == ["grpo", "slime_engine", "trading"]
         assert (Path(megatron) / "megatron" / "core").is_dir()
-        assert "127.0.0.1" in environment["no_proxy"].split(",")
+        assert (environment["no_proxy"], environment["http_proxy"]) == ("*", "")
     assert slime["cwd"] == str(training.own)  # not in the image, which is read-only
 
 
@@ -235,12 +235,25 @@ def test_a_row_that_a_kill_lost_comes_back_as_incomplete(training: Training) -> 
 
 
 def test_spikes_in_a_row_stop_it(training: Training) -> None:
-    stopped = training.run("--spike-limit=2", STAND_IN_SPIKES="1 2 3")
+    spikes = {"STAND_IN_SPIKES": "2 3 4 5 6 7"}
+    stopped = training.run("--iterations=8", "--spike-limit=5", **spikes, STAND_IN_HANGS_AT="7")
     assert stopped.returncode == 1
-    assert "iteration 2: spiky loss 9.0000, last accepted 0.0100; logged only" in stopped.stdout
+    assert "iteration 3: spiky loss 18.0000, last accepted 0.0100; logged only" in stopped.stdout
     (line,) = [text for text in stopped.stderr.splitlines() if "error" in text]
-    assert "train: error: iteration 3: spiky loss 18.0000, last accepted 9.0000, 2 in a row; the last good" in line
+    assert "train: error: iteration 7: spiky loss 54.0000, last accepted 45.0000, 5 in a row; the last good" in line
+    # Not pruned (keep: 1), because those after it hold spikes.
+    assert "checkpoint is that of iteration 2 in " in line
+    assert {"iter_0000001", "iter_0000005"} <= {path.name for path in training.own.glob("slime/iter_*")}
     assert not (training.out / "checkpoint.json").exists()
+    # The workflow's next attempt does not wait for GPUs to spike again, until a setting changes.
+    log = (training.own / "slime.log").read_bytes()
+    again = training.run("--iterations=8", "--spike-limit=5", **spikes)
+    assert (again.returncode, again.stderr.splitlines()) == (1, [line])
+    assert (training.own / "slime.log").read_bytes() == log
+    done = training.run("--iterations=8", "--spike-limit=20", **spikes)
+    assert done.returncode == 0, done.stderr
+    assert "resuming after iteration 6" in done.stdout
+    assert not (training.own / "stopped.json").exists()
 
 
 def test_a_ray_that_does_not_start_is_one_line(training: Training) -> None:

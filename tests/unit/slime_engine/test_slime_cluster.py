@@ -7,7 +7,9 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -15,9 +17,10 @@ from unittest.mock import MagicMock
 import pytest
 
 from common.errors import InputError
-from slime_engine import checkpoints, checks, cluster
-from slime_engine.cluster import START, Nodes, Programs, free_ports, nodes_of_job, own_variables, worker_command
+from slime_engine import checkpoints, checks, cluster, nodes, processes
+from slime_engine.cluster import START, Programs, own_variables, worker_command
 from slime_engine.keeper import kept
+from slime_engine.nodes import Nodes, free_ports, nodes_of_job
 
 PROGRAMS = Programs(Path("/slime/train.py"), Path("/megatron"), "/bin/ray")
 # Leaves its parent and its session, and lasts.
@@ -114,9 +117,18 @@ def test_a_keeper_passes_the_exit_code_on() -> None:
 def test_lines_come_as_they_are_said_and_silence_shows() -> None:
     said = "import time; print('one', flush=True); time.sleep(0.6); print('two\\nthree', end='', flush=True)"
     with subprocess.Popen([sys.executable, "-c", said], stdout=subprocess.PIPE) as running:
-        lines = list(cluster.lines(running.stdout, 0.2))
+        lines = list(processes.lines(running.stdout, 0.2))
     assert [line for line in lines if line is not None] == [b"one", b"two", b"three"]
     assert None in lines
+
+
+def test_a_program_that_always_talks_is_looked_at_all_the_same() -> None:
+    said = "import time\nwhile True: print('retry', flush=True); time.sleep(0.02)"
+    with subprocess.Popen([sys.executable, "-c", said], stdout=subprocess.PIPE) as running:
+        heard = [line for line, _ in zip(processes.lines(running.stdout, 0.2), range(100), strict=False)]
+        running.kill()
+    assert 0 < heard.count(None) < 50
+    assert heard.count(b"retry") == 100 - heard.count(None)
 
 
 def test_ports_are_free_and_different() -> None:
@@ -160,18 +172,18 @@ def test_the_address_is_the_one_on_the_way_to_another_machine(monkeypatch: pytes
     way = MagicMock()
     way.__enter__.return_value = way
     way.getsockname.return_value = ("10.0.0.1", 4000)
-    monkeypatch.setattr(cluster.socket, "socket", lambda *_: way)
-    monkeypatch.setattr(cluster.socket, "gethostbyname", lambda _: "127.0.1.1")  # as Debian has it
-    assert cluster.address_of(Nodes(3, 8, ("node2", "node3"))) == "10.0.0.1"
+    monkeypatch.setattr(nodes.socket, "socket", lambda *_: way)
+    monkeypatch.setattr(nodes.socket, "gethostbyname", lambda _: "127.0.1.1")  # as Debian has it
+    assert nodes.address_of(Nodes(3, 8, ("node2", "node3"))) == "10.0.0.1"
     assert way.connect.call_args.args[0][0] == "node2"
-    assert cluster.address_of(Nodes(1, 8, ())) == "127.0.0.1"
+    assert nodes.address_of(Nodes(1, 8, ())) == "127.0.0.1"
 
 
 def test_an_address_that_no_other_machine_reaches_is_refused() -> None:
     with pytest.raises(InputError, match=r"the name 127\.0\.0\.1 stands for this machine itself"):
-        cluster.address_of(Nodes(2, 8, ("127.0.0.1",)))
+        nodes.address_of(Nodes(2, 8, ("127.0.0.1",)))
     with pytest.raises(InputError, match=r"no way to the machine no-such-machine\.invalid"):
-        cluster.address_of(Nodes(2, 8, ("no-such-machine.invalid",)))
+        nodes.address_of(Nodes(2, 8, ("no-such-machine.invalid",)))
 
 
 VARIABLES = {"RAY_ADDRESS": "10.0.0.1:5000", "no_proxy": "a,b c"}
@@ -211,19 +223,66 @@ def test_a_container_of_which_nobody_says_how_it_was_started_starts_no_others() 
 
 
 def test_the_jobs_own_variables_come_before_the_users() -> None:
-    base = {"PYTHONPATH": "/mine", "no_proxy": "corp", "RAY_ADDRESS": "another:1", "LANG": "C", "OMP_NUM_THREADS": "1"}
+    base = {"PYTHONPATH": "/mine", "RAY_ADDRESS": "another:1", "LANG": "C", "OMP_NUM_THREADS": "1"}
     made = own_variables(base, PROGRAMS, Path("/imports"), "10.0.0.1:5000")
     assert made["PYTHONPATH"] == "/imports:/megatron:/mine"
     assert made["RAY_ADDRESS"] == "10.0.0.1:5000"
-    assert {"corp", "10.0.0.1", "localhost"} <= set(made["no_proxy"].split(","))
+    assert made["RAY_memory_monitor_refresh_ms"] == "0"  # it sees the machine's memory, not the job's
     assert (made["CUDA_DEVICE_MAX_CONNECTIONS"], made["OMP_NUM_THREADS"]) == ("1", "1")
     assert "LANG" not in made
+
+
+def test_on_one_machine_the_router_listens_there_alone() -> None:
+    alone, several = (own_variables({}, PROGRAMS, Path("/imports"), head) for head in ("127.0.0.1:1", "10.0.0.1:1"))
+    assert alone["SLIME_HOST_IP"] == "127.0.0.1"
+    assert "SLIME_HOST_IP" not in several  # each machine has its own
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A server to ask."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("library", ["requests", "httpx", "urllib.request"])
+@pytest.mark.parametrize("proxy", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+def test_an_address_of_this_machine_is_asked_without_the_clusters_proxy(
+    monkeypatch: pytest.MonkeyPatch, library: str, proxy: str
+) -> None:
+    ask = {"urllib.request": "urlopen({!r}).status"}.get(library, "get({!r}).status_code")
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(proxy, f"http://127.0.0.1:{free_ports(1)[0]}")  # where nobody listens
+    monkeypatch.setenv("no_proxy", "localhost,127.0.0.1")
+    # An address that no list of exceptions holds, as the machine's own in a network.
+    server = HTTPServer(("127.0.0.2", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        program = f"import {library}; print({library}.{ask.format(f'http://127.0.0.2:{server.server_port}')})"
+        own = own_variables(os.environ, PROGRAMS, Path("/imports"), "10.0.0.1:5000") | {"PYTHONPATH": ""}
+        said = []
+        for variables in (own, {}):
+            with processes.process([sys.executable, "-c", program], variables, subprocess.PIPE) as running:
+                said.append(running.stdout.read().decode().splitlines()[-1])
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert said[0] == "200"
+    if (proxy, library) not in {("ALL_PROXY", "urllib.request")}:  # the control: only urllib does not know it
+        assert said[1] != "200"
 
 
 def test_a_program_has_them_and_the_rest_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANG", "C")
     monkeypatch.setenv("RAY_ADDRESS", "another:1")
-    with cluster.process(["env"], VARIABLES, subprocess.PIPE) as running:
+    with processes.process(["env"], VARIABLES, subprocess.PIPE) as running:
         said = running.stdout.read().decode().splitlines()
     assert {"LANG=C", "RAY_ADDRESS=10.0.0.1:5000"} <= set(said)
 
@@ -322,3 +381,5 @@ def test_the_newest_checkpoints_stay(tmp_path: Path) -> None:
     checkpoints.prune(tmp_path, 2, 300)
     assert checkpoints.whole_iterations(tmp_path) == [200, 300, 400]
     assert not (tmp_path / checkpoints.STATE.format(99)).exists()
+    checkpoints.prune(tmp_path, 1, 400, good=200)
+    assert checkpoints.whole_iterations(tmp_path) == [200, 400]

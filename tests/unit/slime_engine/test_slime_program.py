@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 from test_slime_collect import collector, lines
 
+from common.errors import InputError
 from common.journal import Journal
 from grpo.metrics import merged_metrics
+from slime_engine import cluster, processes
 from slime_engine.program import Run, fill
 
 EVAL = "rollout.py:577 - eval {}: {{'eval/validation': 0.5}}"
@@ -126,3 +129,27 @@ def test_a_kl_divergence_that_slime_does_not_compute_is_not_spoken_of(
     say(run, *lines(0))
     assert words in capsys.readouterr().err
     assert written(tmp_path)[0]["kl"] == (0.5 if kl else None)
+
+
+@pytest.mark.parametrize(("hangs", "words"), [("slime", r"no metrics for \d+ s"), ("ray", "exit code 3 during the")])
+def test_a_slime_that_says_much_but_gets_nowhere_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: str, words: str
+) -> None:
+    monkeypatch.setattr(processes.lines, "__defaults__", (0.2,))
+    talks = [sys.executable, "-c", "import time\nwhile True: print('retry', flush=True); time.sleep(0.01)"]
+    ends = [sys.executable, "-c", "import time; time.sleep(300)" if hangs == "slime" else "raise SystemExit(3)"]
+    run = made(tmp_path, slime_timeout_s=1 if hangs == "slime" else 7200)
+    with processes.process(ends, {}, -3) as head, pytest.raises(InputError, match=words):
+        run.follow(talks, {}, cluster.Ray([head], tmp_path / "ray.log"))
+    assert (tmp_path / "slime.log").read_bytes().count(b"retry") > 5
+
+
+def test_the_error_that_came_first_is_not_lost_behind_those_of_the_others(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    run.line("(Actor pid=1) ValueError: an old one, after which it went on")
+    say(run, *lines(0))
+    assert run.first_error is None
+    for text in ["torch.OutOfMemoryError: CUDA out of memory", *["ray.exceptions.RayTaskError: an actor died"] * 8]:
+        for line in [*["  File x.py, line 3, in train"] * 30, text]:
+            run.line(f"(Actor pid=1) {line}")
+    assert "first torch.OutOfMemoryError: CUDA out of memory; last ray.exceptions.RayTaskError: an" in run.error()

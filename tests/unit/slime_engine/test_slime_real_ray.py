@@ -20,18 +20,18 @@ pytestmark = pytest.mark.skipif(not Path(RAY).is_file(), reason="RAY_PROGRAM doe
 UP_AND_DOWN = """
 import json, os, subprocess, sys
 from pathlib import Path
-from slime_engine import cluster
+from slime_engine import cluster, nodes, processes
 from slime_engine.keeper import adopt_orphans, descendants
 adopt_orphans()
 ray, folder = sys.argv[1], Path(sys.argv[2])
 programs = cluster.Programs(folder / "train.py", folder, ray)
-ports = cluster.free_ports(2)
+ports = nodes.free_ports(2)
 variables = cluster.own_variables(os.environ, programs, folder, f"127.0.0.1:{ports[0]}")
-with cluster.ray(programs, cluster.Nodes(1, 2, ()), variables, ports, folder / "ray.log") as running:
+with cluster.ray(programs, nodes.Nodes(1, 2, ()), variables, ports, folder / "ray.log") as running:
     up = len(descendants(os.getpid()))
     command = [str(Path(ray).with_name("python")), "-u", str(folder / "train.py")]
-    with cluster.process(command, variables, subprocess.PIPE) as train:
-        lines = [line.decode() for line in cluster.lines(train.stdout) if line is not None]
+    with processes.process(command, variables, subprocess.PIPE) as train:
+        lines = [line.decode() for line in processes.lines(train.stdout) if line is not None]
         code = train.wait()
     running.check()
 print(json.dumps({"up": up, "lines": lines, "code": code, "left": descendants(os.getpid())}))

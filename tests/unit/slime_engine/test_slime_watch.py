@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from common.errors import InputError
+from grpo.stability import WatchError
 from slime_engine.watch import Limits, Watch
 
 
@@ -29,7 +29,7 @@ def test_a_loss_that_stays_at_a_new_level_stops_nothing() -> None:
     watch = Watch(limits(spike_limit=2), last=0.0)
     for number in range(1, 6):
         watch.see(0.3, 1.0)
-        watch.check(number, 0.3, "folder")
+        watch.check(number, 0.3, "folder", [])
     assert watch.spikes == 0
 
 
@@ -44,17 +44,27 @@ def test_so_many_spikes_in_a_row_stop(action: str, limit: int, stops_at: int) ->
         loss = 9.0 * number
         watch.see(loss, 1.0)
         if number < stops_at:
-            watch.check(number, loss, "folder")
-    message = rf"spiky loss {loss:.4f}, last accepted {loss - 9:.4f}.*last good checkpoint is in folder"
-    with pytest.raises(InputError, match=message):
-        watch.check(stops_at, loss, "folder")
+            watch.check(number, loss, "folder", [1, 2])
+    message = rf"spiky loss {loss:.4f}, last accepted {loss - 9:.4f}.*; folder has no checkpoint from before"
+    with pytest.raises(WatchError, match=message):
+        watch.check(stops_at, loss, "folder", [])
+
+
+def test_the_last_good_checkpoint_is_from_before_the_spikes_in_a_row() -> None:
+    watch = Watch(limits(spike_limit=3), last=0.0)
+    see(watch, [0.0, 0.0, 9.0, 18.0, 27.0])  # at iterations 1 to 5
+    with pytest.raises(WatchError, match="the last good checkpoint is that of iteration 2 in folder"):
+        watch.check(5, 27.0, "folder", [1, 2, 3, 4])
+    resumed = Watch(limits(spike_limit=3), last=18.0, spikes=2)
+    see(resumed, [27.0])
+    assert resumed.good(5, [1, 2, 3, 4]) == 2
 
 
 def test_spikes_with_a_good_iteration_between_do_not_stop() -> None:
     watch = Watch(limits(spike_limit=2), last=0.0)
     for loss in (9.0, 0.0, 9.0, 0.0, 9.0):
         watch.see(loss, 1.0)
-        watch.check(1, loss, "folder")
+        watch.check(1, loss, "folder", [])
 
 
 def test_an_iteration_is_slow_against_the_median_of_those_before_it() -> None:
@@ -69,11 +79,13 @@ def test_slow_ones_in_a_row_stop_and_a_limit_of_none_never_does() -> None:
     seconds = [10.0, 10.0, 20.0, 20.0]
     watch = Watch(limits())
     see(watch, [0.0] * 4, seconds)
-    with pytest.raises(InputError, match=r"2 iterations in a row took more than 1.5 times"):
-        watch.check(4, 0.0, "folder")
+    with pytest.raises(
+        WatchError, match=r"2 iterations in a row took more than 1.5 times.*good checkpoint is that of iteration 4 in"
+    ):
+        watch.check(4, 0.0, "folder", [2, 3, 4])
     patient = Watch(limits(straggler_limit=0))
     see(patient, [0.0] * 4, seconds)
-    patient.check(4, 0.0, "folder")
+    patient.check(4, 0.0, "folder", [2, 3, 4])
 
 
 def test_a_lasting_change_of_pace_becomes_the_new_median() -> None:
@@ -87,4 +99,4 @@ def test_what_was_not_reported_is_neither_a_spike_nor_slow() -> None:
     see(watch, [0.0] * 3)
     assert watch.see(None, None) == (False, 1.0)
     assert (watch.spikes, watch.slow) == (0, 0)
-    watch.check(4, None, "folder")
+    watch.check(4, None, "folder", [])
