@@ -11,6 +11,9 @@ from pathlib import Path
 
 import gpu_steps
 import pytest
+
+pytest.importorskip("megatron.core", reason="megatron-core is not installed; the image train-cuda has it")
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from conversion import make_base
