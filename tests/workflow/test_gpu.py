@@ -209,3 +209,24 @@ def test_a_large_model_of_random_weights_takes_steps(tmp_path: Path, size: tuple
     engine = own_loop("bf16", "offloaded" if "--optimizer=offloaded" in how else "replicated", "--recompute" in how)
     planned = footprint(read_shape(base), engine, Task(**gpu_steps.TASK), memory).peak - OVERHEAD
     assert rows[-1]["gigabytes"] == pytest.approx(planned / 1e9, rel=MEMORY_ERROR)
+
+
+def test_throughput_against_trl(model: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("trl") is None:
+        pytest.skip("TRL is not installed; benchmarks/trl.txt lists it")
+    throughput(model, tmp_path, "--device=cuda", "--precision=bf16")
+
+
+def throughput(model: Path, folder: Path, *how: str) -> None:
+    """The two, and their numbers to a file and the terminal."""
+    metrics(model, folder, "--iterations=1")  # leaves samples
+    out = folder / "throughput.json"
+    command = [sys.executable, PROJECT / "benchmarks/training_throughput.py", f"--base={model / 'base'}"]
+    command += [f"--weights={model / 'megatron'}", f"--train={folder / 'train.jsonl'}", "--prompts-per-iteration=8"]
+    done = subprocess.run([*command, "--max-new-tokens=14", *how, f"--output={out}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(out.read_text())
+    assert min(found[name]["tokens_per_second"] for name in ("own_loop", "trl")) > 0
+    # The same work: answers of the same length, but for what each draws.
+    assert found["own_loop"]["mean_tokens"] == pytest.approx(found["trl"]["mean_tokens"], rel=0.2)
+    print(f"\n{torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'}: {found}")
