@@ -15,6 +15,10 @@ NODEPS := $(wildcard envs/*-nodeps.txt)
 PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # Snakemake's own words about a file that is missing or broken are a traceback, or do not name it.
 CHECKED = $(if $(CONFIG),$(BIN)/python rules/settings_file.py $(CONFIG))
+# The image's own Python, with pytest beside it.
+IN_IMAGE = BESIDE=$$(mktemp -d) && trap 'rm -rf "$$BESIDE"' EXIT && \
+  $(BIN)/python -m pip install --quiet --no-deps --target "$$BESIDE" -r envs/test-cuda.txt && \
+  apptainer exec --nv --bind /dev/shm --bind "$$BESIDE" --env "PYTHONPATH=$$BESIDE" $(IMAGE) python
 PACKAGES := $(filter-out envs/constraints.txt %-cuda.txt $(NODEPS),$(ENVS))
 
 .PHONY: help deck containers archive compare test test-long test-gpu test-cluster plan check-profile lint clean
@@ -49,8 +53,8 @@ test-cluster: $(READY) ## real Slurm and Apptainer, set up for it as root on Deb
 test-long: $(READY) ## the long tests: the whole demo and more, up to 2 hours (ARGS="-k words" for some)
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
-test-gpu: $(READY) ## what needs a GPU; skipped, saying so, where there is none
-	@$(BIN)/python -m pytest -m gpu $(ARGS)
+test-gpu: $(READY) ## what needs a GPU, in .venv or in IMAGE=<file>.sif; skipped, saying so, where something is missing
+	@$(if $(IMAGE),$(IN_IMAGE),$(BIN)/python) -m pytest -rs -m gpu $(wildcard tests/workflow/test_gpu*.py) $(ARGS)
 
 plan: $(READY) ## what the next run would do, and what it takes (CONFIG=..., PROFILE=slurm for one on a cluster, GPU=h200)
 	@$(BIN)/python rules/plan.py $(if $(CONFIG),--configfile $(CONFIG)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(GPU),--gpu $(GPU))

@@ -54,7 +54,8 @@ def arguments(
         if not path.is_relative_to(project):
             parts += ["--bind", f"{path}:{path}:ro"]
     if gpu:
-        parts += ["--nv", *(["--bind", str(_INFINIBAND)] if _INFINIBAND.exists() else [])]
+        # Processes share memory in /dev/shm, of which a contained one has 64 MB.
+        parts += ["--nv", "--bind", "/dev/shm", *(["--bind", str(_INFINIBAND)] if _INFINIBAND.exists() else [])]
     given = before.partition(_FIRST)[0].strip()
     return f"{given} {shlex.join([*parts, '--pwd', str(project)])}".strip()
 

@@ -197,7 +197,7 @@ def with_megatron(training: Training, held: contextlib.ExitStack) -> Trained | N
         return None
     device_name = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
     iteration = checkpoint.folder_name(args.iterations)
-    return Trained(Journal(folder / "metrics.jsonl").rows, folder / iteration, device_name, layers_of())
+    return Trained(Journal(folder / "metrics.jsonl").rows, folder / iteration, device_name, layers_of(compute.dtype))
 
 
 def with_slime(training: Training, held: contextlib.ExitStack) -> Trained:

@@ -237,10 +237,10 @@ class Loop:
         """Tensor ranks must train on the same answers, whatever rounding did to their sampling."""
         if self.ranks.tensor == 1:
             return rollouts
-        shared = [rollouts]
+        shared = [rollouts.to("cpu")]  # a pickled tensor comes back on the sender's GPU
         source = parallel_state.get_tensor_model_parallel_src_rank()
         dist.broadcast_object_list(shared, src=source, group=parallel_state.get_tensor_model_parallel_group())
-        return shared[0]
+        return shared[0].to(self.ranks.device)
 
     def _loss_before(self, rollouts: Rollouts, advantages: torch.Tensor, reference: torch.Tensor) -> dict[str, float]:
         """Mean loss, KL and entropy of the batch under the policy that sampled it, over all ranks."""

@@ -36,7 +36,7 @@ def start(device: str, tensor: int = 1, data: int = 1, seed: int = 0, timeout_s:
     Parameters
     ----------
     device
-        ``cpu`` (gloo; a GPU is left alone) or ``cuda`` (NCCL, one GPU a process).
+        ``cpu`` (gloo; GPUs must be hidden: Megatron would use one that it sees) or ``cuda`` (NCCL, one GPU a process).
     tensor, data
         Ranks that share a model, and copies of the model. Their product must be the number of
         processes that torchrun started (one without torchrun).
@@ -44,13 +44,15 @@ def start(device: str, tensor: int = 1, data: int = 1, seed: int = 0, timeout_s:
     Raises
     ------
     InputError
-        If CUDA is asked for and absent, or the processes are not ``tensor * data``.
+        If CUDA is asked for and absent, or not asked for and there; or the processes are not ``tensor * data``.
     """
     from megatron.core import parallel_state
     from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
 
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device: cuda was asked for, but torch sees no GPU. Set device: cpu, or fix the driver.")
+    if device == "cpu" and torch.cuda.is_available():
+        raise InputError('device: cpu was asked for, but torch sees a GPU. Hide it: CUDA_VISIBLE_DEVICES="".')
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world != tensor * data:
         raise InputError(

@@ -17,6 +17,7 @@ from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from common.errors import InputError
+from grpo.attention import attention
 from grpo.cpu import megatron_on_cpu
 from grpo.packing import PackedGroups
 from grpo.shape import Qwen3Shape, read_shape
@@ -50,10 +51,7 @@ class PackedAttention(MegatronModule):
 
         def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
             q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-            out = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, scale=self.scale, enable_gqa=True
-            )
-            return out.transpose(1, 2)
+            return attention(q, k, v, mask, self.scale).transpose(1, 2)
 
         prompt_q, prompt_k, prompt_v = (layout.pad_prompts(x) for x in (query, key, value))
         answer_q, answer_k, answer_v = (layout.pad_answers(x) for x in (query, key, value))
@@ -71,9 +69,14 @@ class PackedAttention(MegatronModule):
         return {}
 
 
-def layers_of() -> str:
-    """Whose layers a model has: ``transformer_engine`` where it is installed and a GPU is in use, else ``local``."""
-    return "transformer_engine" if HAVE_TE and torch.cuda.is_available() else "local"
+def layers_of(dtype: torch.dtype) -> str:
+    """Whose layers a model has: ``transformer_engine``, or ``local`` ones.
+
+    TransformerEngine's where it is installed and a GPU is in use, but not in 32 bits: its matrix products would round
+    their factors to TF32's 11 bits, on any GPU since Ampere.
+    """
+    engine = HAVE_TE and torch.cuda.is_available() and dtype is not torch.float32
+    return "transformer_engine" if engine else "local"
 
 
 def build_model(
@@ -134,7 +137,7 @@ def build_model(
         recompute_method="uniform" if recompute else None,
         recompute_num_layers=1 if recompute else None,
     )
-    if layers_of() == "transformer_engine":
+    if layers_of(dtype) == "transformer_engine":
         spec = get_gpt_layer_with_transformer_engine_spec(qk_layernorm=True)
     else:
         spec = get_gpt_layer_local_spec(qk_layernorm=True, normalization="RMSNorm")

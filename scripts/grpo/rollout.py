@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from grpo.attention import attention
 from grpo.qwen3 import Qwen3Shape
 
 _PER_LAYER = (
@@ -43,6 +44,17 @@ class Rollouts:
     def answers(self) -> list[list[int]]:
         """Token ids of each answer."""
         return [part.tolist() for part in self.tokens.split(self.lengths.tolist())]
+
+    def to(self, device: torch.device | str) -> Rollouts:
+        """The same on this device."""
+        return Rollouts(
+            [prompt.to(device) for prompt in self.prompts],
+            self.tokens.to(device),
+            self.lengths.to(device),
+            self.logprobs.to(device),
+            self.entropies.to(device),
+            self.truncated.to(device),
+        )
 
 
 class Sampler:
@@ -186,9 +198,7 @@ class Sampler:
                 q = q.view(rows, shape.query_groups, per_group, shape.head_dim)
                 out = F.scaled_dot_product_attention(q, all_keys, all_values, attn_mask=mask).reshape(rows, 1, -1)
             else:
-                out = F.scaled_dot_product_attention(
-                    q, all_keys, all_values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
-                )
+                out = attention(q, all_keys, all_values, mask)
                 out = out.transpose(1, 2).reshape(rows, steps, -1)
             x = x + F.linear(out, proj)
             gate, up = F.linear(self._norm(x, norm2), fc1).chunk(2, dim=-1)

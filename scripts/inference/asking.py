@@ -65,7 +65,9 @@ def load_model(args: argparse.Namespace) -> tuple[Model, PreTrainedTokenizerBase
     """Check the model folder, prepare this process for the engine, and load the tokenizer."""
     model = read_model(args.model)
     model.check_split(args.tensor)
-    prepare_process(hardware_of(args), args.threads)
+    hardware = hardware_of(args)
+    hardware.check()
+    prepare_process(hardware, args.threads)
     tokenizer = load_tokenizer(model)
     return model.stopping_at(tokenizer), tokenizer
 

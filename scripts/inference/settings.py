@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.errors import InputError
 from inference.model import Model
 
 # Kernels of attention on CUDA that SGLang has deterministic ones for.
 ATTENTION = ("fa3", "flashinfer", "triton")
+# Those of them for which SGLang 0.5.6 keeps the prefix cache on; for the others it would turn it off with a warning.
+CACHED = ("fa3", "triton")
 # Memory for keys and values on a CPU; a batch that needs more is worked off in parts.
 CACHE_BYTES = 2**30
 # Messages about an unfinished answer, each of which holds all of its tokens so far: one after so many tokens, and
@@ -46,6 +49,20 @@ class Hardware:
     memory_fraction: float = 0.85
     attention: str = ATTENTION[0]
     prefix_cache: bool = False
+
+    def check(self) -> None:
+        """Refuse what SGLang would change by itself.
+
+        Raises
+        ------
+        InputError
+            If the cache is asked for with kernels that make answers depend on it.
+        """
+        if self.device == "cuda" and self.prefix_cache and self.attention not in CACHED:
+            raise InputError(
+                f"infer.prefix_cache: with infer.attention: {self.attention} answers would depend on what is in the "
+                f"cache. Set it to false, or attention to {' or '.join(CACHED)}."
+            )
 
     def __str__(self) -> str:
         copies = f", {self.data} copies" if self.data > 1 else ""

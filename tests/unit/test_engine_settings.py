@@ -18,7 +18,7 @@ from tests.tiny_model import write_tiny_model
 
 from common.errors import InputError
 from inference.model import Model, read_model
-from inference.settings import ATTENTION, Hardware, Load, engine_settings
+from inference.settings import ATTENTION, CACHED, Hardware, Load, engine_settings
 
 ROOT = Path(__file__).parents[2]
 MODEL = Model(Path("qwen"), "Qwen3", 151_936, 262_144, 32, 8, 9728, 2 * 4 * 36 * 8 * 128, frozenset({151_645}))
@@ -54,26 +54,36 @@ def read_by_sglang(*settings: Any) -> list[Any]:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Settings on CUDA: each attention, and a model spread over processes, copied, and both."""
     model = read_model(write_tiny_model(tmp_path_factory.mktemp("model") / "tiny", context=262_144))
-    hardware = [Hardware("cuda", attention=name, prefix_cache=True) for name in ATTENTION]
+    hardware = [Hardware("cuda", attention=name, prefix_cache=name in CACHED) for name in ATTENTION]
     hardware += [Hardware("cuda", tensor=2, prefix_cache=True), Hardware("cuda", data=8), Hardware("cuda", 2, 4)]
     return [dict(engine_settings(model, one, THINKING, 900)) for one in hardware]
 
 
 @pytest.fixture(scope="module")
 def found(settings: list[dict[str, Any]]) -> list[Any]:
-    """How SGLang reads them; behind them two that it must refuse."""
+    """How SGLang reads them; behind them one that it changes, and two that it must refuse."""
+    changed = {**settings[ATTENTION.index("flashinfer")], "disable_radix_cache": False}
     misspelt = {**settings[0], "mem_fraction": 0.5}
     other_kernels = {**settings[0], "attention_backend": "torch_native"}
-    return read_by_sglang(*settings, misspelt, other_kernels)
+    return read_by_sglang(*settings, changed, misspelt, other_kernels)
 
 
 def test_sglang_takes_every_argument_as_it_is_given(settings: list[dict[str, Any]], found: list[Any]) -> None:
     for given_, taken in zip(settings, found, strict=False):
         assert isinstance(taken, dict), taken
-        # It turns the cache off by itself where its kernels would make answers depend on it.
-        changed = {name for name, value in given_.items() if taken[name] != value}
-        assert changed == ({"disable_radix_cache"} if given_["attention_backend"] == "flashinfer" else set())
+        assert {name: taken[name] for name in given_} == given_
         assert taken["sampling_backend"] == "pytorch"  # the one that draws by seeds
+
+
+def test_the_cache_is_refused_with_kernels_for_which_sglang_turns_it_off(found: list[Any]) -> None:
+    assert found[-3]["disable_radix_cache"] is True  # what was said to it is that it keeps one
+    for attention in set(ATTENTION) - set(CACHED):
+        with pytest.raises(InputError, match=f"prefix_cache: with infer.attention: {attention}"):
+            Hardware("cuda", attention=attention, prefix_cache=True).check()
+        Hardware("cuda", attention=attention).check()
+        Hardware("cpu", attention=attention, prefix_cache=True).check()  # has other kernels
+    for attention in CACHED:
+        Hardware("cuda", attention=attention, prefix_cache=True).check()
 
 
 def test_a_misspelt_argument_and_other_kernels_are_refused(found: list[Any]) -> None:

@@ -65,6 +65,11 @@ def test_arguments_that_were_handed_on_to_a_job_are_not_added_twice(tmp_path: Pa
     assert "--nv" not in parts(on_the_submitting_machine, tmp_path, gpu=False)
 
 
+def test_processes_on_gpus_share_the_machines_memory(tmp_path: Path) -> None:
+    with_gpus, without = parts("", tmp_path, gpu=True), parts("", tmp_path)
+    assert mounts(with_gpus) - mounts(without) - {"/dev/infiniband"} == {"/dev/shm"}
+
+
 def test_gpus_are_seen_by_jobs_that_have_some() -> None:
     assert not sees_gpus("cpu", {"CUDA_VISIBLE_DEVICES": "0"})
     assert sees_gpus("cuda", {})  # a workstation

@@ -8,6 +8,15 @@ from pathlib import Path
 
 import torch
 
+PROMPTS, GROUP, LENGTH, ANSWER = 8, 8, 512, 128
+MICRO_BATCH = 2 * (LENGTH + GROUP * ANSWER)  # two groups
+# The same for the planner.
+TASK = {
+    **dict.fromkeys(("tensor", "pipeline", "context", "data", "server_gpus"), 1),
+    **{"samples": PROMPTS * GROUP, "group": GROUP, "prompt": LENGTH, "answer": ANSWER, "micro_batch": MICRO_BATCH},
+    "pool": 0.0,
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -25,14 +34,13 @@ def main() -> None:
     from grpo.qwen3 import read_shape
     from grpo.task import Judgement, Task
 
-    prompts, group, length, answer = 8, 8, 512, 128
     ranks = parallel.start("cuda")
     shape = read_shape(args.base)
     compute = ComputeSettings(args.precision, args.recompute, args.optimizer)
-    update = UpdateSettings(LossSettings(), group, tokens_per_micro_batch=4096)
+    update = UpdateSettings(LossSettings(), GROUP, tokens_per_micro_batch=MICRO_BATCH)
     learner = Learner(shape, args.weights, ranks, update, compute)
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(shape.vocabulary, (32, length), generator=generator).to(ranks.device)
+    ids = torch.randint(shape.vocabulary, (32, LENGTH), generator=generator).to(ranks.device)
 
     def judge(number: int, text: str, truncated: bool) -> Judgement:
         words = [int(word) for word in text.split()]
@@ -45,7 +53,7 @@ def main() -> None:
         decode=lambda answers: [" ".join(map(str, a)) for a in answers],
         stop=0,
     )
-    settings = LoopSettings(3, prompts, group, answer, 1e-5, spike_action="log")
+    settings = LoopSettings(3, PROMPTS, GROUP, ANSWER, 1e-5, spike_action="log")
     loop = Loop(learner, task, settings, args.weights.parent / "unused")
     for iteration in range(1, 4):
         row = loop.iterate(iteration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def main() -> None:
     from grpo.loop import Loop, own_places
     from grpo.loss import LossSettings
 
+    if args.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(1)
     ranks = parallel.start(args.device, args.tensor, args.data)
     if args.not_finalised:

@@ -65,7 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
     script.write_text(MAKE_WEIGHTS)
     subprocess.run(
         [sys.executable, "-W", "ignore", str(script), str(folder / "weights")],
-        env={**os.environ, "PYTHONPATH": f"{SCRIPTS}:{HERE}"},
+        env={**os.environ, "PYTHONPATH": f"{SCRIPTS}:{HERE}", "CUDA_VISIBLE_DEVICES": ""},
         check=True,
         capture_output=True,
     )

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from common.errors import InputError
+from grpo import loop as loop_module
 from grpo.checkpoint import folder_name, read_weights
 from grpo.learner import Learner, full_weights
 from grpo.loop import Loop, LoopSettings, own_places
 from grpo.metrics import merged_metrics
+from grpo.rollout import Rollouts
 from grpo.task import Judgement, Task
 from grpo.weights import checksum
 
@@ -277,6 +280,30 @@ def test_micro_batches_do_not_change_the_step(make_learner: Callable[..., Learne
 def test_validation_judges_every_prompt(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
     loop = Loop(make_learner(), task(reward=lambda number, text: float(number)), settings(), tmp_path)
     assert loop.validate()["reward"] == 2.0
+
+
+def test_tensor_ranks_take_the_answers_of_the_first_to_their_own_device(
+    make_learner: Callable[..., Learner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Loop(make_learner(), task(), settings(), tmp_path)
+    rollouts = loop._sample(1)[1]
+    sent = []
+
+    class Watched(Rollouts):
+        def to(self, device: torch.device | str) -> Rollouts:
+            sent.append(device)
+            return super().to(device)
+
+    def broadcast(shared: list[Rollouts], src: int, group: object) -> None:
+        sent.append("broadcast")
+
+    monkeypatch.setattr(loop_module.dist, "broadcast_object_list", broadcast)
+    loop.ranks = replace(loop.ranks, tensor=2, device=torch.device("meta"))  # stands for a GPU that is not the sender's
+    own = loop._same_on_tensor_ranks(Watched(**vars(rollouts)))
+    assert sent == ["cpu", "broadcast"]  # a pickled tensor would come back on the sender's GPU
+    held = [*own.prompts, *(value for name, value in vars(own).items() if name != "prompts")]
+    assert {value.device.type for value in held} == {"meta"}
+    assert [value.shape for value in own.prompts] == [value.shape for value in rollouts.prompts]
 
 
 def test_data_ranks_share_every_minibatch_equally() -> None:

@@ -1,0 +1,44 @@
+"""`make test-gpu`: the whole workflow with `device: cuda`, from market bars to slides, in the project's own images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from project_copy import MINIMAL, PROJECT, changed, copy_project
+
+from images import image_path, root_arguments
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU, as without -m gpu"),
+    pytest.mark.skipif(not shutil.which("apptainer"), reason="Apptainer is not installed; SGLang is in its images"),
+    pytest.mark.timeout(1800),
+]
+
+
+def test_from_bars_to_slides(tmp_path: Path) -> None:
+    given = root_arguments("docker", None)
+    names = [path.stem for path in (PROJECT / "containers").glob("*.def") if path.stem != "train-slime"]
+    missing = [
+        n for n in names if n not in ("train", "infer") and not (PROJECT / image_path(PROJECT, n, given)).exists()
+    ]
+    if missing:
+        pytest.skip(f"no image {missing[0]}; .venv/bin/snakemake containers --cores 1 --config device=cuda makes all")
+    workflow = copy_project(tmp_path / "project")
+    settings = changed(MINIMAL, "device", "cuda")
+    settings = changed(settings, "containers", {"folder": str(PROJECT / "containers")})
+    # The kernels for GPUs take no smaller heads; these ones run on every kind.
+    settings = changed(changed(settings, "base_model.tiny.head_dim", 64), "infer.attention", "triton")
+    path = workflow.configuration("cuda", settings)
+    done = workflow.snakemake("--configfile", path, "--software-deployment-method", "apptainer", timeout=1700)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    results = workflow.results(settings["run"])
+    (deck,) = results.glob("leverage-*/deck.pptx")
+    assert deck.stat().st_size > 10_000
+    manifest = json.loads((results / "train/checkpoint.json").read_text())
+    assert manifest["device_name"] == torch.cuda.get_device_name()
+    assert {json.loads(file.read_text())["device"] for file in results.glob("infer/*/summary.json")} == {"cuda"}
