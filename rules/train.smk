@@ -7,7 +7,7 @@ if SLIME:
         TRAIN_PROCESSES * TRAIN["slime"]["pipeline"] * TRAIN["slime"]["context"] // TRAIN["slime"]["nodes"]
     )
 TRAIN_GPUS = TRAIN_PROCESSES if config["device"] == "cuda" else 0
-# For a cluster's profile: `threads` is cut down to --cores, which a dry run takes for 1.
+# For a cluster's profile: `threads` is cut down to the cores given, which a dry run takes for 1.
 os.environ.update(TRAIN_PROCESSES=str(TRAIN_PROCESSES))
 LAUNCHER = f"scripts/grpo/launch.py --standalone --nproc-per-node {TRAIN_PROCESSES}"
 

@@ -124,6 +124,8 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     facts = run_record(finished, source, settings, without_paths(to_json(commands(finished, args.snakemake)), outside))
     facts["replay_rules"] = replay_rules(finished, args.snakemake)
     facts |= base_image(args.configuration, PROJECT)
+    cff = citation(files["CITATION.cff"])
+    licence = facts["data_licence"] = cards.data_licence(settings["market"], args.data_licence, cff["license"])
     files["data/run.json"] = to_json(facts)
     files["data/configuration.json"] = to_json(settings)
     files["data/models.json"] = to_json(models(finished))
@@ -134,8 +136,6 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     if not args.images and "data/containers/images.json" in files:
         left_out["the container images"] = "data/containers/images.json"
     took = summary(json.loads(files[f"{HOST}/jobs.json"]))
-    cff = citation(files["CITATION.cff"])
-    licence = cards.data_licence(settings["market"], args.data_licence, cff["license"])
     files |= texts_for_people(finished, facts, took, left_out, licence)
     for name in ("verification", "replaying", "retraining"):
         files[PROGRAMS[name]] = joined(f"archiving.{name}.program").encode()

@@ -130,6 +130,14 @@ def finish(run: Run, leverage: str = "2") -> None:
     (run.folder / f"leverage-{leverage}/tearsheet.html").write_text("<!DOCTYPE html><title>Made up</title>\n")
 
 
+def recorded_job(project: Path, image: str | None, makes: str, started: str = "2026-01-01T00:00:00Z") -> None:
+    """What a job writes down that made a result."""
+    job = {"program": "a", "makes": makes, "started": started, "ended": "ok", "seconds": 1.0, "image": image}
+    job |= {"node": {"processor": "Kind A"}, "slurm": None, "gpus": []}
+    folder = project / f"results/{NAME}/host"
+    write_json(folder / f"job-{len(list(folder.glob('*')))}.json", job)
+
+
 def pack(project: Path, *more: str, configuration: Any = CONFIGURATION) -> Path:
     """Call archive.py as its rule does; the ZIP file."""
     output = project / "results" / NAME / "archive" / f"{NAME}.zip"

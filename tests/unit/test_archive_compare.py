@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from archive_inputs import CONFIGURATION, NAME, commit, make_finished, make_project, pack, tampered
+from archive_inputs import CONFIGURATION, NAME, commit, make_finished, make_project, pack, recorded_job, tampered
 from report_inputs import edit_json, run_program
 
 import compare
@@ -51,12 +51,13 @@ def differing(one: Path, two: Path) -> dict[str, tuple[str, str]]:
 
 
 def edit_images(project: Path, **sums: str) -> None:
-    """Have a run's results made in images, as Snakemake and containers.json record it."""
+    """Have a run's results made in images, as its jobs and containers.json record it."""
     known = {f"{name.replace('_', '-')}.sif": sha for name, sha in sums.items()}
     (project / f"results/{NAME}/containers.json").write_text(json.dumps(known))
-    for number, record in enumerate(sorted((project / ".snakemake/metadata").iterdir())):
-        image = sorted(known)[number % len(known)]
-        record.write_text(json.dumps(json.loads(record.read_text()) | {"container_img_url": f"containers/{image}"}))
+    for earlier in (project / f"results/{NAME}/host").glob("job-*.json"):
+        earlier.unlink()
+    for image, makes in zip(known, ("leverage-2/equity.csv", "market/bars.csv"), strict=True):
+        recorded_job(project, image, makes)
 
 
 def test_equal_archives_differ_in_nothing(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

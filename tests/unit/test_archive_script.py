@@ -15,7 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archive_inputs import CONFIGURATION, NAME, commit, finish, git, make_finished, make_project, pack, read
+from archive_inputs import (
+    CONFIGURATION,
+    NAME,
+    commit,
+    finish,
+    git,
+    make_finished,
+    make_project,
+    pack,
+    read,
+    recorded_job,
+)
 from pptx import Presentation
 from report_inputs import Run
 
@@ -125,14 +136,6 @@ def test_a_number_that_no_field_gives_is_refused(project: Path) -> None:
 def test_weights_come_along_if_asked_for(project: Path) -> None:
     files = read(pack(project, "--weights"))
     assert files["data/results/model/trained/model.safetensors"] == b"trained" * 9
-
-
-def recorded_job(project: Path, image: str | None, makes: str, started: str = "2026-01-01T00:00:00Z") -> None:
-    """What a job writes down that made a result."""
-    job = {"program": "a", "makes": makes, "started": started, "ended": "ok", "seconds": 1.0, "image": image}
-    job |= {"node": {"processor": "Kind A"}, "slurm": None, "gpus": []}
-    folder = project / f"results/{NAME}/host"
-    write_json(folder / f"job-{len(list(folder.glob('*')))}.json", job)
 
 
 def made_in_containers(project: Path, content: bytes = b"an image") -> tuple[Path, str]:

@@ -56,7 +56,7 @@ def claims_of(slides: Sequence[Slide], sources: Sources) -> list[Claim]:
             own = notes.get(text) or [""]
             places = cited(own.pop(0) if len(own) > 1 else own[0])
             if row != NO_ROW:
-                about = of_row.setdefault(row, next((key for _, name in places if (key := _strategy(name))), ""))
+                about = of_row.setdefault(row, next(filter(None, (_strategy(name) for _, name in places)), ""))
                 places = [place for place in places if not about or _strategy(place[1]) in ("", about)]
             given = [(file, *term) for file, name in places if file in sources for term in terms(sources[file], name)]
             # Who made the deck may have a number in the name, which no result knows of.

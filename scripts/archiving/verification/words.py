@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
-from archiving.cards import data_card, data_licence, how_to_get, model_card, readme
+from archiving.cards import data_card, how_to_get, model_card, readme
 from archiving.verification.container import Files, content
 from archiving.verification.ledger import RESULTS, read_sources
 
@@ -87,9 +87,8 @@ def _texts(
     parts = {part: f"{RESULTS}samples/{part}.jsonl" for part in ("train", "validation", "test")}
     if set(parts.values()) <= set(files.names()):  # prices that may not be published are in them
         counts = {part: len(content(files, name).splitlines()) for part, name in parts.items()}
-        project = json.loads(content(files, "codemeta.json"))["license"].rpartition("/")[2]
-        licence = data_licence(settings["market"], settings["archive"]["data_licence"], project)
-        card = data_card(sources["market/summary.json"], counts, settings["samples"], how_to_get(settings), licence)
+        market, how = sources["market/summary.json"], how_to_get(settings)
+        card = data_card(market, counts, settings["samples"], how, run["data_licence"])
         yield "data/data-card.md", card
 
 
