@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +19,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from common.errors import InputError, run
+from running import machine, started
+
+from common.errors import run
 from common.files import read_json, read_jsonl, write_json, write_jsonl
 from common.provenance import record
 from inference.asking import PACKAGES
@@ -129,22 +130,6 @@ def until_stop(ids: list[int], stop: frozenset[int]) -> list[int]:
     """Tokens up to the first that ends a turn, that one included."""
     end = next((place for place, token in enumerate(ids) if token in stop), len(ids))
     return ids[: end + 1]
-
-
-def machine(device: str) -> str:
-    """What it ran on."""
-    cores = f"{os.cpu_count()} cores"
-    if device == "cpu":
-        return cores
-    import torch
-
-    return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, {cores}"
-
-
-def started(command: list[Any]) -> None:
-    """Run a program; InputError if it fails."""
-    if subprocess.run(list(map(str, command)), check=False).returncode:
-        raise InputError(f"{Path(command[1]).name} failed; what it said is above.")
 
 
 if __name__ == "__main__":

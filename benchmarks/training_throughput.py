@@ -16,7 +16,6 @@ import importlib.util
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+from running import machine, started
 
 from common.errors import InputError, run
 from common.files import read_json, read_jsonl, write_json
@@ -158,22 +159,6 @@ def speed(seconds: list[float], tokens: list[float]) -> dict[str, float]:
         "median_seconds": round(statistics.median(seconds), 4),
         "mean_tokens": round(statistics.mean(tokens), 1),
     }
-
-
-def machine(device: str) -> str:
-    """What it ran on."""
-    cores = f"{os.cpu_count()} cores"
-    if device == "cpu":
-        return cores
-    import torch
-
-    return f"{torch.cuda.get_device_name()}, {cores}"
-
-
-def started(command: list[Any]) -> None:
-    """Run a program; InputError if it fails."""
-    if subprocess.run(list(map(str, command)), check=False).returncode:
-        raise InputError(f"{Path(command[1]).name} failed; what it said is above.")
 
 
 if __name__ == "__main__":

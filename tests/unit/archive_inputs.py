@@ -151,6 +151,29 @@ def pack(project: Path, *more: str, configuration: Any = CONFIGURATION) -> Path:
     return output
 
 
+def made_in_containers(project: Path, content: bytes = b"an image") -> tuple[Path, str]:
+    """An image that a run was made in, as its job says; and its SHA-256."""
+    image = project / "containers/simulate-abc.sif"
+    image.parent.mkdir(exist_ok=True)
+    image.write_bytes(content)
+    known = {"simulate-abc.sif": sha256(image), "simulate-old.sif": "0" * 64, "plot-old.sif": "1" * 64}
+    write_json(project / f"results/{NAME}/containers.json", known)
+    recorded_job(project, "simulate-old.sif", "leverage-2/equity.csv")
+    recorded_job(project, image.name, "leverage-2/equity.csv", started="2026-01-02T00:00:00Z")  # made again
+    recorded_job(project, "plot-old.sif", "leverage-3/equity_curve.png")  # not of this archive
+    recorded_job(project, "plot-old.sif", "leverage-2/gone.png")
+    return image, known[image.name]
+
+
+def refused(project: Path, capsys: pytest.CaptureFixture[str], *more: str) -> list[str]:
+    """What is said when the archive is refused for what it would publish; nothing is written then."""
+    with pytest.raises(SystemExit) as error:
+        pack(project, *more)
+    assert error.value.code == 1
+    assert not (project / f"results/{NAME}/archive").exists()
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("archive: error: ")]
+
+
 def read(zip_file: Path) -> dict[str, bytes]:
     """An archive's files."""
     with zipfile.ZipFile(zip_file) as packed:

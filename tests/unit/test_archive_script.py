@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import shutil
-import socket
-import struct
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,9 +14,9 @@ import pytest
 from archive_inputs import (
     CONFIGURATION,
     NAME,
-    commit,
     finish,
     git,
+    made_in_containers,
     make_finished,
     make_project,
     pack,
@@ -31,24 +27,11 @@ from pptx import Presentation
 from report_inputs import Run
 
 from archiving.collect import without_paths
-from archiving.join import NEEDED, joined
-from archiving.scan import Scanner, png_notes, readable
+from archiving.scan import png_notes
 from archiving.source import bundle, read_source
 from archiving.verification.program import verify
 from common.errors import InputError
 from common.files import read_json, sha256, write_json
-
-# Written in parts, so that this file holds none itself.
-TOKENS = [
-    "gh" + "p_" + "a1B2" * 9,
-    "hf" + "_" + "aBcDe" * 7,
-    "AK" + "IA" + "ABCDEFGHIJKLMNOP",
-    "-----BEGIN " + "RSA PRIVATE KEY-----",
-    "https://user:" + "geheim99@example.org/x",
-    "sk" + "-proj-" + "Ab3" * 14,
-    "pass" + "word: " + "hunter2hunter2",
-    "Authoriz" + "ation: Bearer " + "q1w2" * 4,
-]
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +47,6 @@ def project(made: Path, tmp_path: Path) -> Path:
     """A copy that a test may change."""
     shutil.copytree(made, tmp_path / "project")
     return tmp_path / "project"
-
-
-def refused(project: Path, capsys: pytest.CaptureFixture[str], *more: str) -> list[str]:
-    """What is said when the archive is refused for what it would publish; nothing is written then."""
-    with pytest.raises(SystemExit) as error:
-        pack(project, *more)
-    assert error.value.code == 1
-    assert not (project / f"results/{NAME}/archive").exists()
-    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("archive: error: ")]
 
 
 # --- contents ---
@@ -136,20 +110,6 @@ def test_a_number_that_no_field_gives_is_refused(project: Path) -> None:
 def test_weights_come_along_if_asked_for(project: Path) -> None:
     files = read(pack(project, "--weights"))
     assert files["data/results/model/trained/model.safetensors"] == b"trained" * 9
-
-
-def made_in_containers(project: Path, content: bytes = b"an image") -> tuple[Path, str]:
-    """An image that a run was made in, as its job says; and its SHA-256."""
-    image = project / "containers/simulate-abc.sif"
-    image.parent.mkdir(exist_ok=True)
-    image.write_bytes(content)
-    known = {"simulate-abc.sif": sha256(image), "simulate-old.sif": "0" * 64, "plot-old.sif": "1" * 64}
-    write_json(project / f"results/{NAME}/containers.json", known)
-    recorded_job(project, "simulate-old.sif", "leverage-2/equity.csv")
-    recorded_job(project, image.name, "leverage-2/equity.csv", started="2026-01-02T00:00:00Z")  # made again
-    recorded_job(project, "plot-old.sif", "leverage-3/equity_curve.png")  # not of this archive
-    recorded_job(project, "plot-old.sif", "leverage-2/gone.png")
-    return image, known[image.name]
 
 
 def test_images_are_named_and_come_along_if_asked_for(project: Path) -> None:
@@ -479,187 +439,3 @@ def test_trials_that_the_evidence_does_not_count_are_refused(project: Path) -> N
     entry.with_name("0" * 16 + ".json").write_text(entry.read_text())
     with pytest.raises(InputError, match=r"counts 1 variants on these hours, but .* holds 2 by now"):
         pack(project)
-
-
-# --- what must not be published ---
-
-
-def test_planted_secrets_are_refused_with_one_line_each(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    decisions = project / f"results/{NAME}/infer/trained/decisions.jsonl"
-    (project / f"results/{NAME}/infer/probe.json").write_text(json.dumps({"note": "\n".join(TOKENS)}))
-    lines = [line for line in refused(project, capsys) if "infer/probe.json" in line]
-    assert len(lines) == len(TOKENS)
-    assert all(line.startswith("archive: error: data/results/infer/probe.json, line 1: ") for line in lines)
-    assert not any(token in line for token in TOKENS for line in lines)
-    assert decisions.exists()
-
-
-@pytest.mark.parametrize("where", ["home", "host", "environment", "someone else's home"])
-def test_names_of_this_machine_and_its_people_are_refused(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    monkeypatch.setenv("HOME", "/srv/people/jo")
-    monkeypatch.setenv("DEPLOY_TOKEN", "Zugang-4711")
-    monkeypatch.setattr(socket, "gethostname", lambda: "gpu7")
-    planted = {"home": "/srv/people/jo/data", "host": "on gpu7.", "environment": "x Zugang-4711 y"}
-    words = planted.get(where, "/home/" + "alice/data")
-    benchmarks = project / f"results/{NAME}/benchmarks"
-    benchmarks.mkdir()
-    (benchmarks / "train.tsv").write_text(f"s\n{words}\n")
-    error = refused(project, capsys)
-    assert len(error) == 1
-    assert error[0].startswith("archive: error: data/host/benchmarks/train.tsv, line 2: ")
-    (benchmarks / "train.tsv").write_text("s\n1.0\n")
-    assert pack(project).exists()  # the control
-
-
-def test_however_it_is_written_down_it_is_refused(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In names of files, in the slashes of some writers of JSON, in UTF-16."""
-    monkeypatch.setenv("HOME", "/home/" + "jo")
-    monkeypatch.setattr(socket, "gethostname", lambda: "gpu7")
-    planted = {
-        "home_jo.json": b"{}",
-        "x-gpu7_1.json": b"{}",
-        "a.json": rb'{"of": "\/home\/alice\/data"}',
-        "b.txt": f"\n{TOKENS[0]}".encode("utf-16"),
-        "c.txt": ("/home/" + "alice").encode("utf-16-be"),
-        "home_joe-gpu8.txt": b"gpu8 /homes/alice home_jo",  # the control
-    }
-    for name, content in planted.items():
-        (project / f"results/{NAME}" / ("infer" if name.endswith("json") else "model/trained") / name).write_bytes(
-            content
-        )
-    lines = refused(project, capsys)
-    assert sorted(re.sub("archive: error: data/results/(infer|model/trained)/", "", line) for line in lines) == [
-        "a.json, line 1: a home folder (/hom...)",
-        "b.txt, line 2: a GitHub token (ghp_...)",
-        "c.txt, line 1: a home folder (/hom...)",
-        "home_jo.json: the home folder in its name",
-        "x-gpu7_1.json: the name of this machine in its name",
-    ]
-
-
-def sif(definition: str) -> bytes:
-    """A container image in SIF: a definition, and noise where its compressed files lie."""
-    at, head = 4096, b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0".ljust(64, b"\0")
-    parts = [(0x4001, definition.encode()), (0x4004, b"\0 /home/" + b"noise \0")]
-    table, data, start = b"", b"", at + len(parts) * 585
-    for kind, content in parts:
-        table += struct.pack("<i?III5q2q128s384s", kind, True, 1, 1, 0, start, len(content), *[0] * 5, b"part", b"")
-        data, start = data + content, start + len(content)
-    head += struct.pack("<8q", 0, 0, 0, len(parts), at, len(table), at + len(table), len(data))
-    return head.ljust(at, b"\0") + table + data
-
-
-def test_a_path_in_a_container_image_s_definition_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for definition, found in (
-        ("From: containers/base.sif", []),  # the control
-        (f"From: {project}/containers/base.sif", ["the project's folder"]),
-        ("From: /home/" + "alice/base.sif", ["a home folder"]),
-        (f"%post\n    git clone {TOKENS[4]}", ["a password in an address"]),
-    ):
-        image, _ = made_in_containers(project, sif(definition))
-        if not found:
-            assert read(pack(project, "--images"))[f"data/containers/{image.name}"] == image.read_bytes()
-            shutil.rmtree(project / f"results/{NAME}/archive")
-        else:
-            lines = refused(project, capsys, "--images")
-            assert [re.sub(r".*: (.*) \(.*", r"\1", line) for line in lines] == found
-
-
-def test_a_secret_in_the_history_of_the_sources_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (project / "notes.txt").write_text(f"\n{TOKENS[0]}\n")
-    commit(project)
-    (project / "notes.txt").write_text("nothing\n")
-    commit(project)
-    error = refused(project, capsys)
-    assert error[0].startswith("archive: error: notes.txt (git ")
-    assert ", line 2: a GitHub token (" in error[0]
-
-
-def test_a_secret_in_the_deck_or_in_a_picture_s_notes_is_refused(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    place = project / f"results/{NAME}/leverage-2"
-    note = PngInfo()
-    note.add_text("Author", f"by {TOKENS[1]}", zip=True)
-    Image.new("RGB", (2, 2)).save(place / "more.png", pnginfo=note)
-    with zipfile.ZipFile(place / "deck.pptx", "a", zipfile.ZIP_DEFLATED) as deck:
-        deck.writestr("docProps/custom.xml", f"<x>{TOKENS[2]}</x>")
-    error = "\n".join(refused(project, capsys))
-    assert "leverage-2/more.png, line 1: a Hugging Face token" in error
-    assert "leverage-2/deck.pptx, docProps/custom.xml, line 1: an AWS key" in error
-
-
-def test_pixels_and_weights_are_not_taken_for_names() -> None:
-    scanner = Scanner("/root", ("vm",), {})
-    noise = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\x04IDAT vm " + b"\0" * 4
-    assert scanner.problems(readable("a.png", noise)) == []
-    assert scanner.problems(readable("a.safetensors", b" vm ")) == []
-    assert scanner.problems([("a.csv", b" vm ")]) == ["a.csv, line 1: the name of this machine (vm...)"]
-
-
-def test_ordinary_words_are_no_secrets() -> None:
-    scanner = Scanner("/root", ("localhost",), {"SHORT_TOKEN": "abc", "PATH": "/usr/bin"})
-    words = b'{"output_ids": [1, 2], "finish_reason": "stop", "tokenizer": "x", "max_new_tokens": 24, "abc": 1}'
-    assert scanner.problems([("a", words), ("b", b"https://example.org/a:b@c /rooted /usr/bin")]) == []
-
-
-# --- the programs inside ---
-
-
-@pytest.mark.parametrize("name", ["verification", "replaying", "retraining"])
-def test_each_program_is_one_file_of_the_standard_library(name: str, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(joined(f"archiving.{name}.program"))
-    command = [sys.executable, "-I", "-S", program, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={}, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: ")
-    assert "archiving" not in program.read_text()
-    assert "from common" not in program.read_text()
-
-
-OLD = "needs Python 3.10 or later"
-
-
-def pythons() -> list[str]:
-    """Other interpreters of this machine, as they are commonly there."""
-    named = {shutil.which(f"python3.{minor}", path="/usr/bin:/usr/local/bin") for minor in range(6, 16)} - {None}
-    return sorted({*map(str, Path.home().glob(".pyenv/versions/3.*/bin/python3")), *named})
-
-
-@pytest.mark.parametrize("name", ["verification", "replaying", "retraining"])
-def test_an_older_python_says_so_in_one_line(name: str, tmp_path: Path) -> None:
-    """By the grammar of 3.6, which has to get as far as the line that says so; and by what interpreters there are."""
-    program = tmp_path / "program.py"
-    program.write_text(joined(f"archiving.{name}.program"))
-    tree = ast.parse(program.read_text(), feature_version=(3, 6))
-    assert not any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
-    assert [ast.unparse(node)[:20] for node in tree.body[1:3]] == ["import sys", "if sys.version_info "]
-    with pytest.raises(SyntaxError, match="greater"):  # the control
-        ast.parse("while a := b():\n    pass\n", feature_version=(3, 6))
-    for python in pythons():
-        asked = [python, "-c", "import sys; print(*sys.version_info[:2])"]
-        version = tuple(map(int, subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()))
-        done = subprocess.run([python, "-I", "-S", program, "--help"], capture_output=True, text=True, check=False)
-        if version >= (3, 10):
-            assert (done.returncode, done.stderr) == (0, ""), python
-        else:
-            assert (done.returncode, done.stdout) == (1, ""), python
-            assert re.fullmatch(rf"\S+program\.py: {OLD}, this is 3\.\d+\.\d+\S*\.\n", done.stderr), done.stderr
-
-
-def test_both_readmes_ask_for_the_same_python(made: Path) -> None:
-    inside = read(pack(made))["README.md"].decode()
-    shutil.rmtree(made / f"results/{NAME}/archive")
-    outside = (Path(__file__).parents[2] / "README.md").read_text()
-    words = "Python {}.{} or later and nothing else;".format(*NEEDED)
-    assert words in inside
-    assert words in " ".join(outside.split())
-    assert OLD in joined("archiving.verification.program")
