@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_inputs import edit_json
 from tests.tiny_model import write_tiny_model
 
 from common.errors import InputError
@@ -28,11 +28,6 @@ def own(folder: Path, tmp_path: Path) -> Path:
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     return tmp_path
-
-
-def change_config(folder: Path, **values: Any) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **values}))
 
 
 def test_a_whole_folder_is_read(folder: Path) -> None:
@@ -68,14 +63,14 @@ def cut(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: change_config(f, architectures=["LlamaForCausalLM"]), "only Qwen3ForCausalLM"),
-        (lambda f: change_config(f, architectures=["Qwen3MoeForCausalLM"]), "only Qwen3ForCausalLM"),
-        (lambda f: change_config(f, vocab_size="many"), "vocab_size is many"),
-        (lambda f: change_config(f, intermediate_size=96), r"gate_proj.weight has shape \[128, 64\]"),
-        (lambda f: change_config(f, num_key_value_heads=1), "k_proj.weight has shape"),
-        (lambda f: change_config(f, vocab_size=320), "embed_tokens.weight has shape"),
-        (lambda f: change_config(f, num_hidden_layers=3), "layers.2.input_layernorm.weight is missing"),
-        (lambda f: change_config(f, tie_word_embeddings=False), "lm_head.weight is missing"),
+        (lambda f: edit_json(f / "config.json", architectures=["LlamaForCausalLM"]), "only Qwen3ForCausalLM"),
+        (lambda f: edit_json(f / "config.json", architectures=["Qwen3MoeForCausalLM"]), "only Qwen3ForCausalLM"),
+        (lambda f: edit_json(f / "config.json", vocab_size="many"), "vocab_size is many"),
+        (lambda f: edit_json(f / "config.json", intermediate_size=96), r"gate_proj.weight has shape \[128, 64\]"),
+        (lambda f: edit_json(f / "config.json", num_key_value_heads=1), "k_proj.weight has shape"),
+        (lambda f: edit_json(f / "config.json", vocab_size=320), "embed_tokens.weight has shape"),
+        (lambda f: edit_json(f / "config.json", num_hidden_layers=3), "layers.2.input_layernorm.weight is missing"),
+        (lambda f: edit_json(f / "config.json", tie_word_embeddings=False), "lm_head.weight is missing"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: not JSON"),
         (lambda f: (f / "config.json").unlink(), "config.json: no such file"),
         (lambda f: (f / "tokenizer.json").unlink(), "no tokenizer.json"),
