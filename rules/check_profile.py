@@ -196,7 +196,8 @@ def _line(place: str, what: str, name: str, names: Collection[str]) -> str:
 def main() -> None:
     """Command line: exit code 1 if anything is found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("profile", type=Path, nargs="?", default=Path("slurm/config.yaml"))
+    default, what = Path("slurm/config.yaml"), "a profile, file or folder (default: %(default)s)"
+    parser.add_argument("profile", type=Path, nargs="?", default=default, help=what)
     path = parser.parse_args().profile
     path = path / "config.yaml" if path.is_dir() else path
     try:

@@ -53,7 +53,7 @@ def test_a_bad_file_is_one_line(tmp_path: Path, content: bytes, line: str) -> No
 
 
 def test_a_missing_file_is_one_line_and_an_empty_one_holds_nothing(tmp_path: Path) -> None:
-    with pytest.raises(SettingsFileError, match=r"none\.yaml: No such file or directory"):
+    with pytest.raises(SettingsFileError, match=r"none\.yaml: No such file or directory\. Check the path"):
         read_settings(tmp_path / "none.yaml")
     (tmp_path / "empty.yaml").touch()
     assert read_settings(tmp_path / "empty.yaml") == {}
