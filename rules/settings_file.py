@@ -38,6 +38,10 @@ def read_settings(path: Path) -> dict[Any, Any]:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise SettingsFileError(f"{path}{line}: not YAML: {error.problem or error.context}. Mend it.") from None
+    except (ValueError, RecursionError) as error:  # a date that does not exist, brackets without end
+        raise SettingsFileError(
+            f"{path}: not YAML: {error}. Mend it; text that looks like a date takes quotes."
+        ) from None
     except yaml.YAMLError as error:
         raise SettingsFileError(f"{path}: not YAML: {' '.join(str(error).split())}. Mend it.") from None
     if not isinstance(found, dict | None):

@@ -31,6 +31,16 @@ def problems(settings: dict[str, Any]) -> list[str]:
         ("train.seed", None, "train.seed: given null; allowed: a whole number, 0 or more."),
         ("samples.mask", "yes please", 'samples.mask: given "yes please"; allowed: true or false.'),
         ("device", "gpu", 'device: given "gpu"; allowed: cpu or cuda.'),
+        (
+            "run",
+            "ledger",
+            'run: given "ledger"; allowed: another name, because results/ledger counts the trials of all runs.',
+        ),
+        (
+            "base_model.tiny.seed",
+            2**32,
+            "base_model.tiny.seed: given 4294967296; allowed: a whole number from 0 to 4294967295.",
+        ),
         ("run", "a/b", 'run: given "a/b"; allowed: text of letters, digits, dots, dashes and underscores.'),
         (
             "samples.test",
