@@ -145,8 +145,8 @@ def check_tokenizer(folder: Path, vocabulary: int) -> None:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # a broken file surfaces as any of a dozen types
+        (reason, *_) = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"{folder}: the tokenizer cannot be read ({reason}). Download the model again.") from None
     if not tokenizer.chat_template:
         raise InputError(f"{folder}: the tokenizer has no chat template. Use an instruct or thinking Qwen3.")

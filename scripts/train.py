@@ -106,15 +106,13 @@ def main() -> None:
     from grpo.qwen3 import read_shape
 
     shape = read_shape(args.base)
-    imported = read_json(args.weights / "parity.json")
-    if imported["shape"] != shape.as_dict() or imported["inputs"]["base"] != sha256(args.base):
-        raise InputError(f"{args.weights}: was not imported from {args.base} as it is now. Run import_weights again.")
+    weights = imported_weights(args.weights, args.base, shape.as_dict())
     made_from = record(
         args, {"base": args.base, "train": args.train, "validation": args.validation}, PACKAGES[args.engine]
     )
     # By content: torch writes a random id into each checkpoint, so that equal weights hash differently as files.
-    made_from["inputs"]["weights"] = imported["weights_sha256"]
-    key = checkpoint.key_of(determinants(args, imported["weights_sha256"]))
+    made_from["inputs"]["weights"] = weights
+    key = checkpoint.key_of(determinants(args, weights))
     folder = args.checkpoints / key
     engine = with_slime if args.engine == "slime" else with_megatron
     # The folder's lease is held until the manifest is written.
@@ -122,6 +120,22 @@ def main() -> None:
         trained = engine(Training(args, shape, samples, validation, folder), held)
         if trained is not None:
             write_results(args, trained, shape, key, folder, made_from)
+
+
+def imported_weights(weights: Path, base: Path, shape: dict[str, Any]) -> str:
+    """Checksum of the weights that import_weights made.
+
+    Raises
+    ------
+    InputError
+        If it made them from another base model.
+    """
+    record = read_json(weights / "parity.json")
+    inputs, found = record.get("inputs"), record.get("weights_sha256")
+    made_from = inputs.get("base") if isinstance(inputs, dict) else None
+    if not isinstance(found, str) or record.get("shape") != shape or made_from != sha256(base):
+        raise InputError(f"{weights}: was not imported from {base} as it is now. Run import_weights again.")
+    return found
 
 
 def write_results(

@@ -10,6 +10,7 @@ import pytest
 from report_inputs import edit_json
 from tests.tiny_model import write_tiny_model
 
+from base_model import check_tokenizer
 from common.errors import InputError
 from common.files import sha256
 from inference.model import answering_sha256, read_model
@@ -71,6 +72,8 @@ def cut(folder: Path) -> None:
         (lambda f: edit_json(f / "config.json", vocab_size=320), "embed_tokens.weight has shape"),
         (lambda f: edit_json(f / "config.json", num_hidden_layers=3), "layers.2.input_layernorm.weight is missing"),
         (lambda f: edit_json(f / "config.json", tie_word_embeddings=False), "lm_head.weight is missing"),
+        (lambda f: edit_json(f / "generation_config.json", eos_token_id={}), "is no token's number"),
+        (lambda f: edit_json(f / "config.json", eos_token_id=["2"]), "is no token's number"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: not JSON"),
         (lambda f: (f / "config.json").unlink(), "config.json: no such file"),
         (lambda f: (f / "tokenizer.json").unlink(), "no tokenizer.json"),
@@ -94,6 +97,14 @@ def test_a_spoiled_folder_is_refused_in_one_line(own: Path, spoil: Callable[[Pat
     spoil(own)
     with pytest.raises(InputError, match=message) as caught:
         read_model(own)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"added_tokens_decoder": {"0": null}}', '{"tokenizer_class": 3}'])
+def test_a_base_model_with_a_broken_tokenizer_is_refused_in_one_line(own: Path, content: str) -> None:
+    (own / "tokenizer_config.json").write_text(content)
+    with pytest.raises(InputError, match="the tokenizer cannot be read") as caught:
+        check_tokenizer(own, 304)
     assert "\n" not in str(caught.value)
 
 

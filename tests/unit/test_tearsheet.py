@@ -255,6 +255,8 @@ def test_an_answer_that_is_too_long_for_the_page_says_so(run: Run, monkeypatch: 
         (lambda f: (f / "leverage-2/equity.csv").write_text("timestamp\n"), "another equity file"),
         (lambda f: (f / "leverage-2/trades.csv").unlink(), "trades.csv: no such file. Run simulate."),
         (lambda f: drop_line(f / "leverage-2/trades.csv"), "trades of base, metrics.json counts"),
+        (lambda f: endless_cell(f / "leverage-2/trades.csv"), "trades.csv: not a table in UTF-8"),
+        (lambda f: edit_json(f / "train/checkpoint.json", parameters=3), 'int, not dict, under "parameters"'),
         (lambda f: (f / "leverage-2/leverage.svg").unlink(), "leverage.svg: no such file. Run plot."),
         (lambda f: (f / "leverage-2/leverage.svg").write_text("<svg"), "not an SVG or PNG picture, or cut short"),
         (lambda f: (f / "leverage-2/equity_curve.png").write_bytes(b"\x89PNG\r\n\x1a\n"), "cut short"),
@@ -281,6 +283,11 @@ def test_an_answer_without_its_words_is_refused(tmp_path: Path) -> None:
 def drop_line(path: Path) -> None:
     """Lose the last row."""
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+
+
+def endless_cell(path: Path) -> None:
+    """Open a quotation that never ends."""
+    path.write_text(path.read_text() + '"' + "9" * 200_000)
 
 
 def plain_picture(path: Path) -> None:
