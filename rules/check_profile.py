@@ -80,7 +80,12 @@ def problems(profile: Mapping[str, Any], known: Known) -> list[str]:
     for section in ("set-threads", "groups"):
         for rule, _ in _pairs(profile, section):
             found += _rule(f"{section}.{rule}", rule, known)
-    groups = {group for _, group in _pairs(profile, "groups")}
+    groups = set()
+    for rule, group in _pairs(profile, "groups"):
+        if isinstance(group, str | int):
+            groups.add(str(group))
+        else:
+            found.append(f"groups.{rule}: given {group!r}; write the name of one group.")
     for group, _ in _pairs(profile, "group-components"):
         if group not in groups:
             found.append(_line(f"group-components.{group}", "no group of this profile", group, groups))

@@ -222,7 +222,9 @@ def directions(decisions: Decisions, metrics: dict[str, Any]) -> np.ndarray:
     """Directions as simulate traded them."""
     policy = metrics["parameters"].get("invalid")
     if not isinstance(policy, str) or policy not in DIRECTION:
-        raise InputError(f"metrics.json: parameters.invalid is {policy!r}, none of {', '.join(DIRECTION)}. Run simulate again.")
+        raise InputError(
+            f"metrics.json: parameters.invalid is {policy!r}, none of {', '.join(DIRECTION)}. Run simulate again."
+        )
     sides = decisions.directions(policy)
     return kept(sides) if metrics["terms"]["hold"] == "keep" else sides
 
