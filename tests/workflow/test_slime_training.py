@@ -169,6 +169,7 @@ def test_ray_and_slime_are_started_for_this_job_alone(finished: Training) -> Non
     address = slime["environment"]["RAY_ADDRESS"]
     assert address == ray["environment"]["RAY_ADDRESS"]
     assert f"--port={address.rpartition(':')[2]}" in ray["argv"]
+    assert ray["environment"]["SLIME_HOST_IP"] == "127.0.0.1"  # nobody else asks slime's router
     for environment in (ray["environment"], slime["environment"]):
         assert environment["CUDA_DEVICE_MAX_CONNECTIONS"] == "1"
         imports, megatron, *_ = environment["PYTHONPATH"].split(":")
