@@ -25,6 +25,7 @@ from slime_engine.layout import Layout
 from slime_engine.model import check_parallel, check_vocabulary, check_weights, model_arguments
 from slime_engine.reference import release, stored_sizes
 from slime_engine.run import SAVE, Run, fill, sizes_of
+from slime_engine.watch import SpikeError
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     ------
     InputError
         If something given cannot be used, or slime or Ray fails.
+    WatchError
+        If too much stands out; after spikes the next start goes on from the last checkpoint before them.
     SystemExit
         At SIGTERM or SIGINT, when everything is taken down.
     """
@@ -93,6 +96,9 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
         try:
             with descendants_ended(), cluster.ray(programs, machines, variables, ports, folder / "ray.log") as ray:
                 run.follow(command, variables, ray)
+        except SpikeError as stop:
+            checkpoints.set_aside(save, stop.good)
+            raise
         finally:
             run.leave()
             journal.sync()

@@ -53,3 +53,22 @@ def test_the_newest_checkpoints_stay(tmp_path: Path) -> None:
     assert not (tmp_path / checkpoints.STATE.format(99)).exists()
     checkpoints.prune(tmp_path, 1, 400, good=200)
     assert checkpoints.whole_iterations(tmp_path) == [200, 400]
+
+
+@pytest.mark.parametrize(("good", "left"), [(200, [100, 200]), (None, [])])
+def test_a_training_goes_on_from_the_good_one_of_which_a_stop_told(
+    tmp_path: Path, good: int | None, left: list[int]
+) -> None:
+    saved(tmp_path, 99, 199, 299)
+    saved(tmp_path, 399, lacking="state")  # being written when it was stopped
+    checkpoints.set_aside(tmp_path, good)
+    aside = tmp_path / checkpoints.ASIDE
+    assert checkpoints.whole_iterations(tmp_path) == left
+    assert checkpoints.whole_iterations(aside) == [number for number in (100, 200, 300) if number not in left]
+    assert (aside / "iter_0000399").is_dir()
+    assert checkpoints.prepare(tmp_path, 500) == (good or 0)
+    tracker = tmp_path / checkpoints.TRACKER
+    assert (tracker.read_text() if tracker.exists() else None) == ("199" if good else None)
+    states = {path.name for path in (tmp_path / "rollout").iterdir()}
+    assert states == {f"global_dataset_state_dict_{number - 1}.pt" for number in left}
+    assert not aside.exists()
