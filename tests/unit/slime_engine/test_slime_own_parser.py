@@ -17,6 +17,7 @@ import pytest
 from test_slime_arguments import PATHS, REQUIRED, SHAPE
 
 import train
+from grpo.checkpoint import TRACKER
 from slime_engine import hooks
 from slime_engine.arguments import Job, Lengths, Paths, command_line
 
@@ -111,6 +112,18 @@ def test_slimes_own_parser_takes_the_other_switches(tmp_path: Path, monkeypatch:
         "recompute_granularity": None, "untie_embeddings_and_output_weights": True, "sequence_parallel": False,
         "pipeline_model_parallel_size": 2, "context_parallel_size": 2, "data_parallel_size": 4, "rollout_num_gpus": 16,
     }  # fmt: skip
+    assert {name: told.get(name) for name in expected} == expected
+
+
+def test_slime_goes_on_where_the_tracker_says(job: Job, tmp_path: Path) -> None:
+    job.paths.save.mkdir()
+    (job.paths.save / TRACKER).write_text("199")  # as checkpoints.prepare leaves it
+    done = parsed(command_line(job), tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    # None: from the iteration that Megatron loads, by the tracker of --load. Without one it is 0, as above.
+    expected = {"start_rollout_id": None, "load": str(job.paths.save), "finetune": False, "ckpt_step": None}
+    expected |= {"no_load_optim": None, "no_load_rng": None}
     assert {name: told.get(name) for name in expected} == expected
 
 
