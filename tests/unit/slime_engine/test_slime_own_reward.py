@@ -12,8 +12,8 @@ import pytest
 from test_slime_hooks import arguments, sample
 from test_slime_own_parser import SOURCES, pytestmark  # noqa: F401 - skips where there are no sources
 
-import train
 from slime_engine import hooks
+from slime_engine.cluster import link_imports
 
 
 def test_slime_gets_the_reward_of_its_own_samples(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_slime_gets_the_reward_of_its_own_samples(tmp_path: Path) -> None:
     given = vars(arguments(tmp_path)) | {"custom_rm_path": hooks.REWARD}
     path = tmp_path / "given.json"
     path.write_text(json.dumps({"samples": samples, "arguments": given}))
-    variables = os.environ | {"PYTHONPATH": os.pathsep.join([SOURCES, str(Path(train.__file__).parent)])}
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join([SOURCES, str(link_imports(tmp_path / "imports"))])}
     program = Path(__file__).with_name("own_reward.py")
     done = subprocess.run([sys.executable, program, path], env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
