@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import InputError, run
 from common.files import read_json, sha256, write_json, write_jsonl
 from common.lease import lease
+from common.model_folder import folder_sum, listing_sum, weight_sums
 from common.options import add_setting, add_settings
 from common.provenance import record, version
 from slime_engine.arguments import refuse
@@ -107,14 +108,12 @@ def main() -> None:
 
     shape = read_shape(args.base)
     imported = read_json(args.weights / "parity.json")
-    if imported["shape"] != shape.as_dict() or imported["inputs"]["base"] != sha256(args.base):
+    base = folder_sum(args.base)  # read of it are its tokenizer and configuration; its weights were imported
+    if imported["shape"] != shape.as_dict() or imported["inputs"]["base"] != base:
         raise InputError(f"{args.weights}: was not imported from {args.base} as it is now. Run import_weights again.")
-    made_from = record(
-        args, {"base": args.base, "train": args.train, "validation": args.validation}, PACKAGES[args.engine]
-    )
-    # By content: torch writes a random id into each checkpoint, so that equal weights hash differently as files.
-    made_from["inputs"]["weights"] = imported["weights_sha256"]
-    key = checkpoint.key_of(determinants(args, imported["weights_sha256"]))
+    made_from = record(args, {"train": args.train, "validation": args.validation}, PACKAGES[args.engine])
+    made_from["inputs"] = {"base": base, **made_from["inputs"], "weights": listing_sum(weight_sums(args.base))}
+    key = checkpoint.key_of(determinants(args, made_from["inputs"]["weights"]))
     folder = args.checkpoints / key
     engine = with_slime if args.engine == "slime" else with_megatron
     # The folder's lease is held until the manifest is written.
@@ -130,7 +129,7 @@ def write_results(
     """Metrics and, last, the manifest."""
     from grpo import checkpoint
     from grpo.metrics import merged_metrics
-    from grpo.weights import checksum
+    from grpo.weights import weights_sum
 
     rows = merged_metrics(trained.rows, args.iterations)
     if args.tensorboard:
@@ -148,7 +147,7 @@ def write_results(
             "name": name,
             "checkpoint": os.path.relpath(trained.checkpoint, args.output_manifest.parent),
             "key": key,
-            "weights_sha256": checksum(checkpoint.read_weights(trained.checkpoint)),
+            "weights_sha256": weights_sum(trained.checkpoint, shape),
             "shape": shape.as_dict(),
             "spikes": sum(row["spike"] for row in rows),
             "skipped": sum(row["skipped"] for row in rows),

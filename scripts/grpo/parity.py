@@ -12,6 +12,7 @@ import torch
 from megatron.core.models.gpt import GPTModel
 
 from common.errors import InputError
+from grpo import parallel
 from grpo.hugging_face import read_tensors
 from grpo.packing import pack
 from grpo.policy import answer_logits
@@ -74,6 +75,15 @@ def check(folder: Path, weights: Mapping[str, torch.Tensor], shape: Qwen3Shape) 
         "layers": layers,
         "vocabulary_rows": len(rows),
     }
+
+
+def check_alone(folder: Path, weights: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> dict[str, Any]:
+    """`check` in a program that has no model parallel groups, and needs them for nothing else."""
+    parallel.start("cpu")
+    try:
+        return check(folder, weights, shape)
+    finally:
+        parallel.stop()
 
 
 def _compare_layer(

@@ -13,13 +13,14 @@ import torch
 
 from common.errors import InputError
 from grpo import loop as loop_module
-from grpo.checkpoint import folder_name, read_weights
+from grpo.checkpoint import folder_name
 from grpo.learner import Learner, full_weights
 from grpo.loop import Loop, LoopSettings, own_places
 from grpo.metrics import merged_metrics
 from grpo.rollout import Rollouts
+from grpo.stored_weights import read_weights
 from grpo.task import Judgement, Task
-from grpo.weights import checksum
+from tensor_sums import checksum
 
 STOP = 5
 
