@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 
 from common.cpu_alone import on_cpu_alone
 from common.errors import InputError, run
 from common.files import remove_leftovers, write_json, written_whole
+from common.imports import soon
 from common.model_folder import folder_sum
 from common.provenance import record
 
@@ -44,11 +44,11 @@ def main() -> None:
         shape = read_shape(args.base)
         tensors, layout = read_tensors(args.base), read_tensors(args.base, meta=True)
         check_tensors(layout, shape, str(args.base))
-        models = pool.submit(import_module, "grpo.parity")
         remove_leftovers(args.output)
         with written_whole(args.output) as folder:
             folder.mkdir()
             megatron = to_megatron(tensors, shape)
+            models = soon("grpo.parity")
             written = write_weights(folder, 0, megatron, to_megatron(layout, shape))
             read = read_weights(written)
             equal = pool.map(lambda name: same_bits(read[name], megatron[name]), megatron)
