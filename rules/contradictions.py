@@ -22,8 +22,14 @@ _TAKEN = ("trained", "base", "journal", "probe-journal", "variants-journal", "pr
 
 def contradictions(settings: Settings) -> list[str]:
     """One line for each."""
-    parts = (_sources, _splits, _training, _hours, _rules, _variants)
+    parts = (_run, _sources, _splits, _training, _hours, _rules, _variants)
     return [line for part in parts for line in part(settings)]
+
+
+def _run(settings: Settings) -> list[str]:
+    """A run that would lie in the folder of all runs' trials."""
+    other = "another name, because results/ledger counts the trials of all runs"
+    return [problem("run", "ledger", other)] if settings["run"] == "ledger" else []
 
 
 def _sources(settings: Settings) -> list[str]:

@@ -200,7 +200,10 @@ def _stop_ids(folder: Path, config: dict[str, Any]) -> frozenset[int]:
     found: set[int] = set()
     for source in (config, read_json(settings) if settings.is_file() else {}):
         ids = source.get("eos_token_id")
-        found |= set(ids) if isinstance(ids, list) else {ids} if ids is not None else set()
+        ids = ids if isinstance(ids, list) else [] if ids is None else [ids]
+        if not all(isinstance(one, int) for one in ids):
+            raise InputError(f"{folder}: eos_token_id {ids} is no token's number. Copy or export the model again.")
+        found |= set(ids)
     return frozenset(found)
 
 
