@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +67,22 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal; of a folder, over the sorted names and hashes of its files."""
+def sha256(path: str | Path, known: Mapping[str, str] | None = None) -> str:
+    """SHA-256 of a file, in hexadecimal; of a folder, over the sorted names and hashes of its files.
+
+    Parameters
+    ----------
+    known
+        Hashes of some of a folder's files, by their names in it: those files are not read.
+    """
     path = Path(path)
     if not path.is_dir():
         with open(path, "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(f"{file.relative_to(path).as_posix()} {sha256(file)}\n".encode())
+        name = file.relative_to(path).as_posix()
+        digest.update(f"{name} {(known or {}).get(name) or sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

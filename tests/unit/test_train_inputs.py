@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import InputError
 from common.files import sha256, write_json, write_jsonl
-from train import imported_weights
+from train import check_imported
 from training.task import checked_samples
 
 SHAPE = {"layers": 2}
@@ -19,19 +19,19 @@ HOUR = {"current_price": 100.0, "next_price": 101.0}
 
 @pytest.mark.parametrize(
     "change",
-    [{"shape": {"layers": 3}}, {"shape": None}, {"inputs": {}}, {"inputs": []}, {"weights_sha256": None}],
+    [{"shape": {"layers": 3}}, {"shape": None}, {"inputs": {}}, {"inputs": []}],
 )
 def test_weights_of_another_base_model_or_without_their_record_are_refused(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
     base, weights = tmp_path / "base", tmp_path / "megatron"
     write_json(base / "config.json", {})
-    record = {"shape": SHAPE, "inputs": {"base": sha256(base)}, "weights_sha256": "12"}
+    record = {"shape": SHAPE, "inputs": {"base": sha256(base)}}
     write_json(weights / "parity.json", record)
-    assert imported_weights(weights, base, SHAPE) == "12"
+    assert check_imported(weights, base, SHAPE) == sha256(base)
     write_json(weights / "parity.json", record | change)
     with pytest.raises(InputError, match=r"megatron: was not imported from .*base as it is now\. Run import_weights"):
-        imported_weights(weights, base, SHAPE)
+        check_imported(weights, base, SHAPE)
 
 
 @pytest.mark.parametrize(

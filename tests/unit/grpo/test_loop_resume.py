@@ -11,11 +11,12 @@ import pytest
 from toy_task import quiet, settings, task, weights_of
 
 from common.errors import InputError
-from grpo.checkpoint import folder_name, read_weights
+from grpo.checkpoint import folder_name
 from grpo.learner import Learner
 from grpo.loop import Loop
 from grpo.metrics import merged_metrics
-from grpo.weights import checksum
+from grpo.stored_weights import read_weights
+from tensor_sums import checksum
 
 
 def test_killed_and_started_again_it_ends_with_the_same_bits(

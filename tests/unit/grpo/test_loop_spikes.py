@@ -11,9 +11,10 @@ import torch
 from toy_task import quiet, settings, task, weights_of
 
 from common.errors import InputError
-from grpo.checkpoint import folder_name, read_weights
+from grpo.checkpoint import folder_name
 from grpo.learner import Learner
 from grpo.loop import Loop
+from grpo.stored_weights import read_weights
 
 
 def spoil(loop: Loop, at: int) -> None:

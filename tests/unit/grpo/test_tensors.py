@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.checkpoint import read_weights, write_weights
+from grpo.stored_weights import read_weights, write_weights
 from grpo.tensors import same_bits
 
 

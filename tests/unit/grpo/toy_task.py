@@ -9,7 +9,7 @@ import torch
 from grpo.learner import Learner, full_weights
 from grpo.loop import LoopSettings
 from grpo.task import Judgement, Task
-from grpo.weights import checksum
+from tensor_sums import checksum
 
 STOP = 5
 
