@@ -230,7 +230,8 @@ def described(plan: TrainingPlan) -> str:
         each = [f"{names[rule]} {duration(took)}" for rule, took in plan.asking.items()]
         lines.append(f"  questions {', '.join(each)}")
     lines.append(
-        "  That is if every answer runs to its limit, without validations. Such estimates met the published memory of "
-        f"one run within 5% (allow {100 * MEMORY_ERROR:.0f}%), and published times within a factor of {FACTOR}."
+        "  That is if every answer runs to its limit, without validations. Such estimates met published memory of two "
+        f"trainings and two servers within 5% (allow {100 * MEMORY_ERROR:.0f}%), and published times within a factor of "
+        f"{FACTOR}."
     )
     return "\n".join(lines)

@@ -11,6 +11,9 @@ from planning.model import cache_bytes, weights
 # CUDA's context, NCCL's buffers, workspaces: of one process, and of trainer and server together, of which slime #1951
 # shows 3.2 GiB for one.
 OVERHEAD, OVERHEAD_WITH_SERVER = 1.5e9, 5e9
+# Of a server's process, before it measures the free memory that its pool is a share of: a GPU of 24,564 MiB (23.99 GiB)
+# had 23.08 GiB then (tests/unit/test_planning_published.py).
+BEFORE_SERVER = 0.98e9
 _LOGIT_COPIES = 5  # of the own sampler's last step: logits, log-softmax, probabilities, their sums, the draw
 
 
@@ -62,7 +65,7 @@ def footprint(shape: Qwen3Shape, engine: Engine, task: Task, memory: float) -> F
     token = cache_bytes(shape, 2 if engine.server else engine.number)
     if engine.server:
         served = weights(shape) * 2.0 / task.server_gpus
-        pool = task.pool * memory
+        pool = task.pool * (memory - BEFORE_SERVER)
         cache = max(0.0, pool - served)
         # What was released is on the host; contexts stay.
         sampling = {"server's weights": served, "server's cache": cache, "overhead": overhead}
