@@ -104,12 +104,16 @@ def micro_batch(engine: Engine, task: Task) -> tuple[int, int]:
 
 def activations(shape: Qwen3Shape, engine: Engine, task: Task, tokens: int) -> float:
     """What a micro-batch keeps for its backward pass, in all layers of the fullest GPU."""
-    whole = layer_activations(shape, engine.number, task.tensor) * tokens
+    inputs = shape.hidden * engine.number
+    if engine.own_layers:
+        whole = own_layer_activations(shape, engine.number, task)
+    else:
+        whole, inputs = layer_activations(shape, engine.number, task.tensor), inputs / task.tensor
     layers = shape.layers / task.pipeline
     in_flight = task.pipeline  # micro-batches of the first stage
     if engine.recompute:
-        return tokens * shape.hidden * engine.number * layers * in_flight + whole
-    return whole * layers * in_flight
+        return tokens * (inputs * layers * in_flight + whole)
+    return tokens * whole * layers * in_flight
 
 
 def layer_activations(shape: Qwen3Shape, number: int, tensor: int) -> float:
@@ -130,3 +134,25 @@ def layer_activations(shape: Qwen3Shape, number: int, tensor: int) -> float:
     normed = shape.head_dim * (shape.heads + shape.query_groups)
     attention = shape.head_dim * (2 * shape.heads + 2 * shape.query_groups)
     return number * (4 * shape.hidden + normed + attention + 3 * shape.ffn) / tensor
+
+
+def own_layer_activations(shape: Qwen3Shape, number: int, task: Task) -> float:
+    """Bytes that one layer of the own loop keeps of one packed token on a GPU.
+
+    Nothing but norms is fused there, and its attention is handed keys and values for each head, and those of the
+    prompt again for each answer (`grpo.qwen3.PackedAttention`). In numbers: 4 hidden, on every rank; queries, keys and
+    values together; queries before their norm, and as the attention takes them, its output in parts and in one; keys
+    and values for each head; cosines and sines; gate and up, its activation, up again, and the product (5 ffn).
+    Counted on a CPU in tests/unit/grpo/test_activations.py.
+
+    Parameters
+    ----------
+    number
+        Bytes of an activation.
+    task
+        Its ``group``, ``prompt`` and ``answer``, and ``tensor`` ranks that share a layer, without sequence parallelism.
+    """
+    group = task.prompt + task.group * task.answer
+    repeated = (task.prompt + task.group * task.length) / group
+    attention = shape.head_dim * (shape.heads * (5 + 2 * repeated) + 2 * shape.query_groups)
+    return number * (4 * shape.hidden + 4 * shape.head_dim + (attention + 5 * shape.ffn) / task.tensor)
