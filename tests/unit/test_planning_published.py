@@ -56,9 +56,9 @@ def test_peak_memory_of_a_megatron_run() -> None:
     assert (peak - tokens * LAION.vocabulary * engine.loss) / MIB < 50277 / (1 + MEMORY_ERROR)
 
 
-# Qwen3-4B on NVIDIA Megatron-Bridge, pretraining on 1 to 4 H200 (github.com/aisingapore/PAIP-Pretrain and
-# github.com/nagarajankarthik/paip, W2D3/distributed_training.md and W2D3/qwen3_pretrain_override.yaml): bf16, gradients
-# and Adam's state in float32, 32 sequences a step.
+# Qwen3-4B on NVIDIA Megatron-Bridge, pretraining on 1 to 4 H200 (github.com/nagarajankarthik/paip at 2268a2c,
+# W2D3/distributed_training.md, with the settings in W2D3/qwen3_pretrain_override.yaml; an earlier edition in
+# github.com/aisingapore/PAIP-Pretrain): bf16, gradients and Adam's state in float32, 32 sequences a step.
 H200 = GPUS["h200"].memory
 PRETRAINING = dataclasses.replace(SLIME, recompute=False, loss=10, server=False)  # the loss as in the run above
 
@@ -187,9 +187,10 @@ QWEN3_14B = dataclasses.replace(QWEN3_4B, layers=40, hidden=5120, heads=40, ffn=
 @pytest.mark.parametrize(
     ("gpus", "memory", "share", "weights_gib", "tokens", "cache_gib"),
     [
-        # github.com/ugyhybnb/sglang-performance-test, 项目A-v2-服务基线.md: Qwen3-14B on 4 x RTX 4090 ("24564 MiB"),
-        # tp_size=4, mem_fraction_static=0.8: "Load weight end. ... mem usage=7.08 GB", "KV Cache is allocated.
-        # #tokens: 298447, K size: 5.69 GB, V size: 5.69 GB". SGLang's GB are GiB.
+        # github.com/ugyhybnb/sglang-performance-test at 2265f92, 项目A-v2-服务基线.md: Qwen3-14B on 4 x RTX 4090
+        # ("24564 MiB"), tp_size=4, mem_fraction_static=0.8: "Load weight end. ... mem usage=7.08 GB", "KV Cache is
+        # allocated. #tokens: 298447, K size: 5.69 GB, V size: 5.69 GB". SGLang's GB are GiB. This run chose
+        # BEFORE_SERVER: without it the cache would be 8% larger.
         (4, 24564 * MIB, 0.80, 7.08, 298447, 11.38),
         # github.com/xorbitsai/inference/issues/3481: Qwen3-14B on one GPU of 48 GB, of which "avail mem=19.67 GB, mem
         # usage=27.57 GB" gives what is free before; "#tokens: 91749, K size: 7.00 GB, V size: 7.00 GB". The share is
