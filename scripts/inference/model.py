@@ -35,6 +35,7 @@ class Model:
     context: int
     heads: int
     key_value_heads: int
+    head_size: int
     ffn: int
     # Two vectors (key, value) a layer and key-value head, in float32.
     cache_bytes_per_token: int
@@ -95,6 +96,7 @@ def read_model(folder: Path) -> Model:
         context=config["max_position_embeddings"],
         heads=config["num_attention_heads"],
         key_value_heads=config["num_key_value_heads"],
+        head_size=head_size(config),
         ffn=config["intermediate_size"],
         cache_bytes_per_token=2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * head_size(config),
         stop_ids=_stop_ids(folder, config),

@@ -188,8 +188,17 @@ SLIME = {"engine": "slime", "spike_action": "log", "precision": "bf16", "optimiz
     ],
 )
 def test_what_slime_cannot_do_is_refused_before_anything_runs(train: dict[str, Any], device: str, line: str) -> None:
-    assert problems({"run": "x", "device": device, "train": SLIME | train}) == [line]
-    resolve({"run": "x", "device": "cuda", "train": SLIME}, SCHEMA)
+    model = {"tiny": {"head_dim": 64}}
+    assert problems({"run": "x", "device": device, "base_model": model, "train": SLIME | train}) == [line]
+    resolve({"run": "x", "device": "cuda", "base_model": model, "train": SLIME}, SCHEMA)
+
+
+def test_heads_without_kernels_on_a_gpu_are_refused_before_anything_runs() -> None:
+    line = "base_model.tiny.head_dim: given 16; allowed: 64, 128, 256 with device: cuda, for SGLang's kernels there."
+    assert problems({"run": "x", "device": "cuda"}) == [line]
+    resolve({"run": "x", "device": "cuda", "base_model": {"tiny": {"head_dim": 128}}}, SCHEMA)
+    resolve({"run": "x", "device": "cuda", "base_model": {"source": "folder", "folder": "a"}}, SCHEMA)  # read later
+    resolve({"run": "x"}, SCHEMA)
 
 
 def test_an_unknown_key_is_named_with_the_one_that_was_probably_meant() -> None:
