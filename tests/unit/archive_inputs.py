@@ -21,9 +21,15 @@ import evaluate
 import plot
 import simulate
 from archiving.pack import manifest, write_zip
+from archiving.verification.ledger import LEDGER
+from archiving.verification.program import verify
 from common.files import sha256, write_json, write_jsonl
 
 NAME = "made"
+METRICS = "data/results/leverage-2/metrics.json"
+EQUITY = "data/results/leverage-2/equity.csv"
+DECISIONS = "data/results/infer/trained/decisions.jsonl"
+DECK = "data/results/leverage-2/deck.pptx"
 CFF = """\
 cff-version: 1.2.0
 message: Cite it.
@@ -231,3 +237,34 @@ def in_json(name: str, change: Callable[[Any], None]) -> Callable[[dict[str, byt
 
 def hashed(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def problems(place: Path) -> list[str]:
+    """What verify.py finds."""
+    return verify(place)[1]
+
+
+def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    """A change of a part of a deck's text."""
+    return lambda content: content.replace(old, new, 1)
+
+
+def in_text(name: str, old: str, new: str) -> Callable[[dict[str, bytes]], None]:
+    """A change of a text."""
+
+    def done(files: dict[str, bytes]) -> None:
+        before = files[name]
+        files[name] = before.replace(old.encode(), new.encode(), 1)
+        assert files[name] != before
+
+    return done
+
+
+def shown_return(packed: Path) -> str:
+    """The trained model's return as slide 4 shows it."""
+    ledger = json.loads(read(packed)[LEDGER])
+    return next(
+        claim["number"]
+        for claim in ledger["decks"][0]["claims"]
+        if claim.get("field") == "strategies.trained.total_return"
+    )

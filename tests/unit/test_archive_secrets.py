@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from archive_inputs import NAME, commit, made_in_containers, make_finished, make_project, pack, read, refused
+from archive_inputs import NAME, commit, made_in_containers, pack, read, refused
 
 from archiving.scan import Scanner, readable
 
@@ -26,21 +26,6 @@ TOKENS = [
     "pass" + "word: " + "hunter2hunter2",
     "Authoriz" + "ation: Bearer " + "q1w2" * 4,
 ]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a finished run."""
-    project = make_project(tmp_path_factory.mktemp("script") / "project")
-    make_finished(project)
-    return project
-
-
-@pytest.fixture
-def project(made: Path, tmp_path: Path) -> Path:
-    """A copy that a test may change."""
-    shutil.copytree(made, tmp_path / "project")
-    return tmp_path / "project"
 
 
 def test_planted_secrets_are_refused_with_one_line_each(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
