@@ -126,7 +126,7 @@ def models(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in model_names(run):
         folder = run.path(f"model/{name}")
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
         found[name] = {
             "folder_sha256": sha256(folder),
             "files": {

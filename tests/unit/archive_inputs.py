@@ -20,6 +20,7 @@ import deck
 import evaluate
 import plot
 import simulate
+import tearsheet
 from archiving.pack import manifest, write_zip
 from archiving.verification.ledger import LEDGER
 from archiving.verification.program import verify
@@ -123,7 +124,7 @@ def make_finished(project: Path, **settings: Any) -> Run:
 
 
 def finish(run: Run, leverage: str = "2") -> None:
-    """Everything from simulate on; the page is a stand-in."""
+    """Everything from simulate on."""
     ledger = run.folder.parent / "ledger"
     for main, command in (
         (simulate.main, run.simulate),
@@ -133,7 +134,27 @@ def finish(run: Run, leverage: str = "2") -> None:
     ):
         given = [str(part).replace("leverage-2/", f"leverage-{leverage}/") for part in command]
         run_program(main, given, "--leverage", leverage) if "--leverage" in given else run_program(main, given)
-    (run.folder / f"leverage-{leverage}/tearsheet.html").write_text("<!DOCTYPE html><title>Made up</title>\n")
+    here = run.folder / f"leverage-{leverage}"
+    figures = sorted(path for path in here.iterdir() if path.suffix in (".svg", ".png"))
+    page = [
+        part
+        for name in ("metrics.json", "evidence.json", "equity.csv", "trades.csv")
+        for part in (f"--{name.partition('.')[0]}", here / name)
+    ]
+    page += [
+        "--decisions",
+        run.folder / "infer/trained/decisions.jsonl",
+        "--market",
+        run.folder / "market/summary.json",
+    ]
+    page += [
+        "--inference",
+        run.folder / "infer/trained/summary.json",
+        "--manifest",
+        run.folder / "train/checkpoint.json",
+    ]
+    page += ["--figures", *figures, "--leverage", leverage, "--output", here / "tearsheet.html"]
+    run_program(tearsheet.main, page)
 
 
 def recorded_job(project: Path, image: str | None, makes: str, started: str = "2026-01-01T00:00:00Z") -> None:

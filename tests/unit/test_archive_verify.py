@@ -30,7 +30,7 @@ def test_an_untouched_archive_passes_as_a_zip_file_and_as_a_folder(packed: Path,
     for place in (packed, unpacked):
         fine, found = verify(place)
         assert found == []
-        assert len(fine) == 6
+        assert len(fine) == 7
 
 
 def test_the_program_in_the_archive_needs_nothing_but_python(unpacked: Path, packed: Path, tmp_path: Path) -> None:
