@@ -33,7 +33,8 @@ from archiving.describe import citation, cited, codemeta, zenodo
 from archiving.join import joined
 from archiving.pack import Content, with_checksums, write_zip
 from archiving.provenance import ended, host_facts, images, records, replay_rules
-from archiving.scan import Scanner, readable
+from archiving.reading import readable
+from archiving.scan import Scanner
 from archiving.source import Source, bundle, read_source, texts
 from archiving.took import took
 from archiving.verification.facts import version_of
@@ -75,7 +76,7 @@ def main() -> None:
     if not args.market_data and not args.unmasked_answers:
         check_masked(args.configuration)
     files = contents(finished, source, args)
-    problems = secrets(files, source)
+    problems = secrets(files, source, args.configuration)
     if problems:
         print("\n".join(f"archive: error: {line}" for line in problems), file=sys.stderr)
         print("archive: nothing was packed. Take this out of the run or its sources.", file=sys.stderr)
@@ -269,9 +270,13 @@ def pinned(requirements: Content) -> str:
     return next(line.partition(b"==")[2] for line in text.splitlines() if line.startswith(b"snakemake==")).decode()
 
 
-def secrets(files: Mapping[str, Content], source: Source) -> list[str]:
+def secrets(files: Mapping[str, Content], source: Source, settings: Mapping[str, Any]) -> list[str]:
     """What must not be published, one line each."""
-    scanner = Scanner(str(Path.home()), (socket.gethostname(), socket.getfqdn()), os.environ, str(PROJECT))
+    user = os.environ.get("USER") or os.environ.get("LOGNAME") or ""
+    if user in str(settings.get("deck", {}).get("author") or "").split():
+        user = ""  # who wants to be named
+    hosts = (socket.gethostname(), socket.getfqdn())
+    scanner = Scanner(str(Path.home()), hosts, os.environ, str(PROJECT), user)
     programs = ("data/workflow/", "data/requirements/", "data/containers/", "data/schema.yaml", "data/source.patch")
     programs += tuple(PROGRAMS.values())
     found = scanner.name_problems(name for name in files if not name.startswith(programs))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archiving.scan import WEIGHTS
+from archiving.reading import WEIGHTS
 from common.errors import InputError
 from common.files import dump, read_json, sha256
 from trading.bars import format_times, read_bars

@@ -23,7 +23,7 @@ from archive_inputs import (
 from pptx import Presentation
 from report_inputs import Run
 
-from archiving.scan import png_notes
+from archiving.reading import png_notes
 from archiving.verification.program import verify
 from common.errors import InputError
 from common.files import read_json, sha256, write_json
