@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from archive_inputs import (
     CONFIGURATION,
+    NAME,
     git,
     pack,
     read,
@@ -44,6 +46,29 @@ def test_a_changed_or_new_file_is_refused_and_packed_only_if_allowed(project: Pa
     assert (tmp_path / "clone/new.py").read_text() == "NEW = 1\n"
     assert (tmp_path / "clone/Snakefile").read_text() == "rule other:\n"
     assert git(project, "diff", "--cached", "--name-only") == ""  # the user's own index is as it was
+
+
+def test_the_user_s_own_settings_of_git_and_rights_change_nothing(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "Snakefile").write_text("rule other:\n\n\nrule more:\n")
+    before = pack(project, "--allow-dirty").read_bytes()
+    shutil.rmtree(project / f"results/{NAME}/archive")
+    (tmp_path / ".gitconfig").write_text(
+        "[core]\nabbrev = 5\nquotePath = true\ncompression = 9\nbigFileThreshold = 1\n"
+        "[pack]\ncompression = 1\nwindow = 3\ndepth = 2\nthreads = 4\nwindowMemory = 1\n"
+        "[diff]\nnoprefix = true\ncontext = 0\nalgorithm = histogram\nexternal = /bin/false\n"
+        "suppressBlankEmpty = true\n"
+        "[status]\nshowUntrackedFiles = no\n[color]\nui = always\n[log]\nshowSignature = true\ndate = relative\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TZ", "Pacific/Chatham")
+    monkeypatch.setenv("LC_ALL", "C")
+    mask = os.umask(0o077)
+    try:
+        assert pack(project, "--allow-dirty").read_bytes() == before
+    finally:
+        os.umask(mask)
 
 
 def test_a_clean_state_is_not_dirty_and_its_bundle_repeats(project: Path) -> None:
