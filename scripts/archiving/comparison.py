@@ -75,9 +75,8 @@ class Side:
 
     def asked(self) -> list[str]:
         """The models and variants whose decisions are there, the trained model first."""
-        return sorted(
-            (name for name in self._below("infer/") if "." not in name), key=lambda name: (name != "trained", name)
-        )
+        found = (name for name in self._below("infer/") if f"{self.prefix}infer/{name}/decisions.jsonl" in self.present)
+        return sorted(found, key=lambda name: (name != "trained", name))
 
     def stages(self) -> dict[str, dict[str, Any]]:
         """What each stage wrote down beside its result, in the order in which they ran."""

@@ -191,6 +191,10 @@ def test_what_a_folder_of_results_does_not_record_is_not_called_the_same(
 def test_a_run_and_its_archive_differ_in_nothing_that_both_record(
     made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    journal = made.folder / "infer/variants-journal/answers.jsonl"  # no model of that name was asked
+    journal.parent.mkdir()
+    journal.write_text("{}\n")
+    assert side(made.folder).asked() == side(made.archive).asked() == ["trained", "base"]
     assert differing(made.folder, made.archive) == {}
     text = said(capsys, made.folder, made.archive)
     assert "settings: all" in text
