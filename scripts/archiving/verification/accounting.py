@@ -197,6 +197,8 @@ def _market_problems(files: Files, closes: dict[str, float]) -> list[str]:
 def _summary_problems(files: Files, model: str, rows: Rows) -> list[str]:
     """Whether a model's summary counts its answers."""
     name = f"{RESULTS}infer/{model}/summary.json"
+    if name not in files.names():
+        return [f"{name}: missing"]
     summary = json.loads(content(files, name))
     expected: dict[str, float] = {"samples": len(rows)}
     expected |= {word.lower(): sum(row["decision"] == word for row in rows) for word in ("BUY", "SELL")}
