@@ -38,7 +38,7 @@ def main() -> None:
         from grpo.shape import read_shape
         from grpo.stored_weights import read_weights, write_weights
         from grpo.tensors import same_bits
-        from grpo.weights import check_tensors, to_megatron
+        from grpo.weights import check_tensors, to_hugging_face, to_megatron
 
         torch.set_num_threads(args.threads)
         shape = read_shape(args.base)
@@ -51,13 +51,14 @@ def main() -> None:
             models = soon("grpo.parity")
             written = write_weights(folder, 0, megatron, to_megatron(layout, shape))
             read = read_weights(written)
-            equal = pool.map(lambda name: same_bits(read[name], megatron[name]), megatron)
+            back = to_hugging_face(read, shape)
+            equal = pool.map(lambda name: same_bits(back[name], tensors[name]), tensors)
             result = models.result().check_alone(args.base, read, shape)
             if made_from.result()["inputs"]["base"] != folder_sum(args.base):
                 raise InputError(
                     f"{args.base}: its weights are not those that model.json lists. Make or fetch the base model again."
                 )
-            if different := [name for name, same in zip(megatron, equal, strict=True) if not same]:
+            if different := [name for name, same in zip(tensors, equal, strict=True) if not same]:
                 raise InputError(f"{written}: {different[0]} is not as it was written. Check the disk and run again.")
             write_json(
                 folder / "parity.json",

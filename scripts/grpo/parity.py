@@ -113,7 +113,7 @@ def _compare_layer(
     pre = f"decoder.layers.{layer}."
     inner = {"decoder.layers.0." + n.removeprefix(pre): weights[n] for n in weights if n.startswith(pre)}
     model.load_state_dict({**top, **inner}, strict=False)
-    return _agreement(f"{folder}, layer {layer}", theirs, model, part)
+    return _agreement(f"{folder}, layer {layer}", theirs, model, part, sequences=2)
 
 
 def compare(folder: Path, model: GPTModel, shape: Qwen3Shape, sequences: int = 4, length: int = 48) -> dict[str, Any]:

@@ -125,6 +125,9 @@ def _mapped(reader: torch_dcp.FileSystemReader, path: Path, info: Any) -> torch.
     with open(path / info.relative_path, "rb") as file:
         part = torch.load(reader._slice_file(file, info), map_location="meta", weights_only=True)
     storage = part.untyped_storage()
+    if storage._checkpoint_offset is None:  # torch 2.9, in the images for CUDA, does not say where: read, not mapped
+        with open(path / info.relative_path, "rb") as file:
+            return torch.load(reader._slice_file(file, info), map_location="cpu", weights_only=True)
     place = info.offset + storage._checkpoint_offset  # as torch documents it for tensors loaded without their bytes
     stored = np.memmap(path / info.relative_path, np.uint8, mode="c", offset=place, shape=(storage.nbytes(),))
     whole = torch.from_numpy(stored).view(part.dtype)
