@@ -84,9 +84,13 @@ def test_a_definition_has_labels_a_test_and_help(name: str) -> None:
     # Without `set -e` only the last line's failure would count.
     assert text.partition("%test\n")[2].startswith("    set -e\n    python /opt/check.py")
     assert len(text.partition("%help\n")[2].split()) > 5
-    rule = name.partition("-")[0]
-    if rule != "base":
-        assert f"python scripts/{rule}.py --help >/dev/null" in text
+    if not name.startswith("base-"):  # those have no rule
+        assert f"\n    test ! -f containers/tiny.sh || sh containers/tiny.sh {name}\n\n%labels" in text
+        tiny = (PROJECT / "containers" / "tiny.sh").read_text()
+        own = re.search(rf"^{name.replace('-', '_')}\(\) {{(.*?)}}$", tiny, re.MULTILINE | re.DOTALL)
+        assert own, "containers/tiny.sh has no call of it"
+        rule, _, device = name.partition("-")
+        assert re.search(rf"\b{'refused' if device else 'program'} {rule} ", own[1])
 
 
 @pytest.mark.parametrize("name", NAMES)
