@@ -16,9 +16,10 @@ from local_registry import registry
 from project_copy import PROJECT, copy_project
 from slurm import MINIMAL, Folder, Minimal, project
 
-from containers import SUMS, ContainerError, provide, read_sums
+from containers import ContainerError, provide
 from images import image_path, read_definition, root_arguments, with_bases
 from isolation import HOME
+from sums import SUMS, read_sums
 
 DEFINITIONS = [path.stem for path in sorted((PROJECT / "containers").glob("*.def"))]
 CPU = [name for name in DEFINITIONS if with_bases(PROJECT, [name])[0] == "base-python"]

@@ -179,3 +179,14 @@ def test_another_base_is_another_image_and_another_mirror_of_debian_is_not() -> 
         image_hash(PROJECT, "infer-cuda", root_arguments(*given)) for given in [("docker", None), ("debootstrap", "x")]
     ]
     assert published[0] == published[1]
+
+
+def test_a_given_image_counts_by_its_content_and_not_by_its_place() -> None:
+    def names(base: str, content: str) -> tuple[str, str, str]:
+        given = {"bootstrap": "localimage", "base": base, "digest": f"sha256:{content}"}
+        root, rule, cuda = (image_hash(PROJECT, name, given) for name in ("base-python", "deck", "infer-cuda"))
+        return root, rule, cuda
+
+    assert names("/one/base.sif", "1") == names("/two/base.sif", "1")
+    one, other = names("/one/base.sif", "1"), names("/one/base.sif", "2")
+    assert [same == changed for same, changed in zip(one, other, strict=True)] == [False, False, True]
