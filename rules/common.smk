@@ -85,7 +85,10 @@ def finished_images():
 def base_given():
     """What the images of the CPU rules start from."""
     section = config["containers"]
-    return given_arguments(Path.cwd(), section["bootstrap"], section["base"], finished_images())
+    try:
+        return given_arguments(Path.cwd(), section["bootstrap"], section["base"], finished_images())
+    except OSError as error:
+        sys.exit(f"containers.base: {error.filename}: {error.strerror}. Name a file that you may read.")
 
 
 def image(rule_name):
