@@ -81,11 +81,10 @@ def test_an_image_whose_test_fails_fails_the_target_and_is_not_there(workflow: W
 
 def test_with_the_slurm_profile_a_dry_run_announces_it_alone(workflow: Workflow) -> None:
     shutil.copytree(PROJECT / "slurm", workflow.folder / "slurm")
+    command = "snakemake --profile slurm containers -n --configfile config/images.yaml"
     done = subprocess.run(
-        [
-            Path(sys.executable).parent / "snakemake",
-            *"--profile slurm containers -n --configfile config/images.yaml".split(),
-        ],
+        f"{Path(sys.executable).parent}/{command}",
+        shell=True,
         cwd=workflow.folder,
         env=os.environ | dict(workflow.environment),
         capture_output=True,
