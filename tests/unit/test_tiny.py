@@ -74,7 +74,6 @@ def test_a_program_that_breaks_fails_and_says_what_it_said(
 
 
 def test_a_program_for_gpus_has_to_miss_them_and_nothing_else(project: Path, tmp_path: Path) -> None:
-    assert "slime is asked for, but ray is not installed here" in tiny("train-slime", project).stderr
     stand_ins = build(tmp_path / "stand-ins")["PYTHONPATH"]
     assert tiny("train-slime", project, PYTHONPATH=stand_ins).returncode == 0
     tools = f"{tmp_path / 'stand-ins/bin'}:{Path(sys.executable).parent}:/usr/bin:/bin"  # with an nvidia-smi
