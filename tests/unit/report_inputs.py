@@ -99,13 +99,7 @@ class Run:
 
 
 def make_run(
-    folder: Path,
-    hours: int = 60,
-    seed: int = 1,
-    hits: float = 0.55,
-    model: str = MODEL,
-    iterations: int = 500,
-    **market: Any,
+    folder: Path, hours: int = 60, seed: int = 1, hits: float = 0.55, model: str = MODEL, **market: Any
 ) -> Run:
     """Write everything that stands before simulate.
 
@@ -115,8 +109,6 @@ def make_run(
         Decisions. With 1706 the market is scaled so that the constant positions end as published.
     hits
         Share of the hours in which the trained model is right.
-    iterations
-        Of the training.
     market
         Replaces entries of market/summary.json; "signal" sets momentum, trend and slow drift together.
     """
@@ -157,7 +149,7 @@ def make_run(
     for variant, right, invalid in (("trained", hits, 3), ("base", 0.5, 5)):
         said = np.where(rng.random(hours) < right, up, ~up)
         write_decisions(folder, variant, model, times[BEFORE:-1], said, rng.permutation(hours)[:invalid])
-    write_training(folder, rng, iterations)
+    write_training(folder, rng)
     for split, hours in (("train", times[:1]), ("validation", []), ("test", times[BEFORE:-1])):
         write_jsonl(folder / f"samples/{split}.jsonl", [{"metadata": {"timestamp": hour}} for hour in hours])
     write_json(
