@@ -145,7 +145,9 @@ def sums_of_files(layout: Mapping[str, torch.Tensor], tensors: Mapping[str, torc
 
 
 def _split(layout: Mapping[str, torch.Tensor]) -> StateDictSplit:
-    return split_torch_state_dict_into_shards(dict(layout), max_shard_size=SHARD_BYTES)
+    # Whole tensors: of a part of another one, the hub's function counts all of its memory.
+    whole = {name: torch.empty(tensor.shape, dtype=tensor.dtype, device="meta") for name, tensor in layout.items()}
+    return split_torch_state_dict_into_shards(whole, max_shard_size=SHARD_BYTES)
 
 
 def _hashed(contents: Iterable[Any], written: Callable[[Any], object]) -> str:

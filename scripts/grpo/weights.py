@@ -189,5 +189,8 @@ def weights_sum(checkpoint: Path, shape: Qwen3Shape) -> str:
     InputError
         If the checkpoint cannot be read, or is of another model.
     """
-    layout = to_hugging_face(read_weights(checkpoint, meta=True), shape)
+    stored = to_hugging_face(read_weights(checkpoint, meta=True), shape)
+    check_tensors(stored, shape, str(checkpoint))
+    # In the order in which files are filled with them, whatever the order in the checkpoint.
+    layout = {name: stored[name] for name in expected_shapes(shape)}
     return listing_sum(sums_of_files(layout, to_hugging_face(read_weights(checkpoint), shape)))

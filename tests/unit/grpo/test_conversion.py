@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 import subprocess
@@ -23,7 +24,7 @@ from grpo.parallel import Ranks
 from grpo.qwen3 import Qwen3Shape, build_model
 from grpo.stored_weights import read_weights, write_weights
 from grpo.tensors import LazyTensors
-from grpo.weights import check_tensors, to_hugging_face, to_megatron
+from grpo.weights import check_tensors, expected_shapes, to_hugging_face, to_megatron, weights_sum
 from tensor_sums import checksum
 
 Tensors = dict[str, torch.Tensor]
@@ -249,3 +250,20 @@ def test_leftovers_of_killed_programs_go_and_those_of_running_ones_stay(tmp_path
     (tmp_path / ".other.partial").mkdir()
     remove_leftovers(tmp_path / "megatron")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".megatron.{os.getpid()}.partial", ".other.partial"]
+
+
+def test_the_sum_of_a_checkpoint_is_that_of_the_files_it_makes(
+    shape: Qwen3Shape, tensors: Tensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hugging_face, "SHARD_BYTES", 20_000)
+    layout = {name: tensors[name] for name in expected_shapes(shape)}
+    files = hugging_face.write_tensors(tmp_path, layout, tensors)
+    assert len(files) > 2
+    ours = to_megatron(tensors, shape)
+    turned = {name: ours[name] for name in reversed(list(ours))}
+    listing = "".join(f"{sha256(tmp_path / name)}  {name}\n" for name in sorted(files))
+    expected = hashlib.sha256(listing.encode()).hexdigest()
+    for number, given in enumerate((ours, turned)):
+        assert weights_sum(write_weights(tmp_path / str(number), 0, given, given), shape) == expected
+    other = dict(ours) | {"decoder.final_layernorm.weight": ours["decoder.final_layernorm.weight"] + 1}
+    assert weights_sum(write_weights(tmp_path / "other", 0, other, other), shape) != expected
