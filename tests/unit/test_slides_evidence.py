@@ -7,8 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import KINDS, Shelf, change_results, everything, finished, made, notes, presented, texts
+from report_inputs import run_program
+from report_runs import (
+    KINDS,
+    Shelf,
+    change_results,
+    everything,
+    finished,
+    made,
+    notes,
+    presented,
+    stand_in,
+    texts,
+    with_evidence,
+)
 
+import evaluate
 from common.files import read_json
 from report import tested
 
@@ -156,6 +170,15 @@ def test_what_cannot_be_tested_has_no_numbers(decks: Shelf, kind: str) -> None:
     empty = [row for row in rows if row[3] == "not applicable"]
     assert len(empty) >= 4
     assert all(row[1:3] == ["n/a", "n/a"] for row in empty)
+
+
+def test_variants_that_are_all_the_best_constant_position_are_shown_as_not_tested(tmp_path: Path) -> None:
+    run = with_evidence(tmp_path, **KINDS["constant"])
+    same = run.folder / "infer/trained/decisions.jsonl"
+    run_program(evaluate.main, run.evaluate, "--variants", f"seed-1={same}")
+    stand_in(run)
+    (row,) = [row for row in table(presented(run).slides[7]) if "2 variants (Hansen)" in row[0]]
+    assert row[1:] == ["n/a", "n/a", "not applicable"]
 
 
 @pytest.mark.parametrize(
