@@ -189,6 +189,16 @@ def test_two_and_two_point_zero_are_the_same_leverage_in_paths() -> None:
 # --- what it refuses ---
 
 
+def test_a_variant_whose_prompts_look_back_into_the_training_hours_is_refused() -> None:
+    given = {"run": "x", "samples": {"prompt": "report"}, "variants": [{"name": "a", "prompt": "compact"}]}
+    assert problems(given) == [
+        'variants.0.prompt: given "compact"; allowed: one that looks back no further than the 64 bars of '
+        "samples.prompt (report), by which the splits lie apart; compact looks back 120."
+    ]
+    given = {"run": "x", "samples": {"prompt": "compact"}, "variants": [{"name": "a", "prompt": "report"}]}
+    resolve(given, SCHEMA)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "line"),
     [
