@@ -87,7 +87,13 @@ def test_variants_are_tested_together_and_remembered(run: Run) -> None:
 COMPACT, REPORT = "calm low flat moves = = = = = = = = = =", "You are trading one asset."
 
 
-def other_prompts(run: Run, factor: float = 1.0, samples: str = "samples.jsonl", asks: str = REPORT) -> Path:
+def other_prompts(
+    run: Run,
+    factor: float = 1.0,
+    samples: str = "samples.jsonl",
+    asks: str = REPORT,
+    run_folder: str = "another-run",
+) -> Path:
     """A variant with prompts of its own, of the run's market times a factor; gives the run's samples their prices."""
     bars = [line.split(",") for line in (run.folder / "market/bars.csv").read_text().splitlines()]
     column = bars[0].index("close")
@@ -103,7 +109,7 @@ def other_prompts(run: Run, factor: float = 1.0, samples: str = "samples.jsonl",
 
     edit_lines(run.folder / "samples/test.jsonl", priced)
     rows = read_jsonl(run.folder / "samples/test.jsonl")
-    path = run.folder / "another-run/infer/other/decisions.jsonl"
+    path = run.folder / run_folder / "infer/other/decisions.jsonl"
     write_jsonl(path.parent / samples, [row | {"label": ""} for row in priced(rows, factor)])
     answers = read_jsonl(run.folder / "infer/base/decisions.jsonl")
     write_jsonl(path, [row | {"prompt_sha256": "another"} for row in answers])
@@ -137,6 +143,16 @@ def test_a_variant_of_other_prompts_without_the_record_of_its_samples_is_refused
     # With another chat template the prompts are others, too, of the same samples.
     write_json(path.parent / "summary.json", {"inputs": {"samples": sha256(run.folder / "samples/test.jsonl")}})
     assert evidence(run, "--variants", f"a={path}")["tests"]["leakage"]["verdict"] == "passed"
+
+
+def test_of_a_variant_of_the_run_itself_the_samples_may_be_held_back(run: Run) -> None:
+    path = other_prompts(run, run_folder="")
+    (path.parent / "samples.jsonl").unlink()
+    assert evidence(run, "--variants", f"a={path}")["tests"]["reality_check"]["settings"]["variants"] == 2
+    # Where they are there, they are compared.
+    other_prompts(run, factor=1.01, run_folder="")
+    (run.folder / "leverage-2/evidence.json").unlink()
+    assert "was made on another market" in refused(run, "--variants", f"a={path}")
 
 
 def test_the_longest_look_back_of_all_variants_counts_for_leakage(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
