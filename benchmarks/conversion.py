@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,13 @@ import torch.distributed.checkpoint as torch_dcp
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from common.files import read_json, sha256, write_json
+from common.files import read_json, write_json
 from common.provenance import record
-from grpo import checkpoint
+from grpo import stored_weights
 from grpo.hugging_face import read_tensors, write_tensors
 from grpo.qwen3 import Qwen3Shape, read_shape
 from grpo.tensors import LazyTensors
-from grpo.weights import checksum, expected_shapes, to_megatron
+from grpo.weights import expected_shapes, to_megatron, weights_sum
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 # layers, hidden, heads, groups, head dim, intermediate, vocabulary: Qwen3-4B's, and the same structure, small
@@ -111,7 +112,6 @@ def make_base(folder: Path, size: tuple[int, ...]) -> None:
         write_json(folder / name, {"stands for": name})
     sizes = expected_shapes(shape)
     count = sum(torch.Size(size).numel() for size in sizes.values())
-    write_json(folder / "model.json", {"name": "Random", "weights": count})
     block = (torch.randn(BLOCK, generator=torch.Generator().manual_seed(0)) * hidden**-0.5).bfloat16()
     drawn = block.repeat(2 + max(torch.Size(size).numel() for size in sizes.values()) // BLOCK)
 
@@ -122,10 +122,12 @@ def make_base(folder: Path, size: tuple[int, ...]) -> None:
         return drawn[start : start + torch.Size(size).numel()].reshape(size)
 
     layout = {name: torch.empty(size, dtype=torch.bfloat16, device="meta") for name, size in sizes.items()}
-    write_tensors(folder, layout, ((name, values(size, seed)) for seed, (name, size) in enumerate(sizes.items())))
+    values_of = {name: partial(values, size, seed) for seed, (name, size) in enumerate(sizes.items())}
+    sums = write_tensors(folder, layout, LazyTensors(values_of))
+    write_json(folder / "model.json", {"name": "Random", "weights": count, "files": sums})
 
 
-class TwoRanks(checkpoint.OneByOne):
+class TwoRanks(stored_weights.OneByOne):
     """Writes every matrix as the parts of `RANKS` tensor ranks, as Megatron splits it."""
 
     def create_local_plan(self) -> torch_dcp.SavePlan:
@@ -159,7 +161,7 @@ class TwoRanks(checkpoint.OneByOne):
 def lay_out(base: Path, megatron: Path, folder: Path) -> Path:
     """A trained checkpoint of two tensor ranks, every weight negated, with its manifest."""
     shape = read_shape(base)
-    source = megatron / checkpoint.folder_name(0)
+    source = megatron / stored_weights.folder_name(0)
     extra = -shape.vocabulary % (128 * RANKS)
 
     def padded(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -171,8 +173,8 @@ def lay_out(base: Path, megatron: Path, folder: Path) -> Path:
         return LazyTensors({name: lambda name=name: padded(name, -tensors[name]) for name in tensors})
 
     layout = to_megatron(read_tensors(base, meta=True), shape)
-    written = checkpoint.write_weights(
-        folder / "checkpoints", 1, view(checkpoint.read_weights(source)), view(layout), planner=TwoRanks
+    written = stored_weights.write_weights(
+        folder / "checkpoints", 1, view(stored_weights.read_weights(source)), view(layout), planner=TwoRanks
     )
     manifest = folder / "checkpoint.json"
     write_json(
@@ -182,8 +184,8 @@ def lay_out(base: Path, megatron: Path, folder: Path) -> Path:
             "name": written.name,
             "checkpoint": os.path.relpath(written, folder),
             "shape": shape.as_dict(),
-            "weights_sha256": checksum(checkpoint.read_weights(written)),
-            "inputs": {"base": sha256(base), "weights": read_json(megatron / "parity.json")["weights_sha256"]},
+            "weights_sha256": weights_sum(written, shape),
+            "inputs": {"base": read_json(megatron / "parity.json")["inputs"]["base"]},
         },
     )
     return manifest

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.cpu_alone import on_cpu_alone
 from common.errors import InputError, run
 from common.files import read_json, remove_leftovers, sha256, write_json, written_whole
+from common.imports import soon
+from common.model_folder import folder_sum, listing_sum
 from common.provenance import check_input, record
 
 if TYPE_CHECKING:
     import torch
 
-    from grpo.qwen3 import Qwen3Shape
+    from grpo.shape import Qwen3Shape
 
 PACKAGES = ("torch", "megatron-core", "transformers", "safetensors")
 ITERATION_FILES = ("model.json", "model.safetensors", "model.safetensors.index.json")  # the base model's own
@@ -39,23 +40,22 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Make the folder and parity.json."""
     args = arguments()
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    warnings.filterwarnings("ignore")
-    # Sums of gigabytes take long: threads make them, the first while torch is imported.
+    on_cpu_alone()
+    made_from = record(args, {"manifest": args.manifest}, PACKAGES)
+    made_from["inputs"]["base"] = folder_sum(args.base)
     with ThreadPoolExecutor(3) as pool:
-        inputs = pool.submit(record, args, {"manifest": args.manifest, "base": args.base}, PACKAGES)
-        print(export(args, inputs, pool))
+        print(export(args, made_from, pool))
 
 
-def export(args: argparse.Namespace, inputs: Future[dict[str, Any]], pool: ThreadPoolExecutor) -> str:
+def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPoolExecutor) -> str:
     """Write, check, and only then give the folder its name; what was done, in a line."""
     import torch
 
-    from grpo import checkpoint, parallel, parity
-    from grpo.hugging_face import read_tensors, stored_dtype
-    from grpo.qwen3 import read_shape
+    from grpo.hugging_face import read_tensors, stored_dtype, write_tensors
+    from grpo.shape import read_shape
+    from grpo.stored_weights import folder_name, read_weights
     from grpo.tensors import LazyTensors
-    from grpo.weights import check_tensors, to_hugging_face
+    from grpo.weights import check_tensors, expected_shapes, to_hugging_face, weights_sum
 
     torch.set_num_threads(args.threads)
     manifest = read_json(args.manifest)
@@ -69,33 +69,35 @@ def export(args: argparse.Namespace, inputs: Future[dict[str, Any]], pool: Threa
             f"{args.base}: config.json says {name} {shape.as_dict()[name]}, the checkpoint was trained with "
             f"{manifest['shape'].get(name)}. Use the base model of that training."
         )
+    check_input(manifest, args.manifest, "base", args.base, made_from["inputs"]["base"])
     path = checkpoint_path(args, manifest)
     iteration = args.iteration or manifest["iteration"]
-    name = checkpoint.folder_name(iteration)
-    check_tensors(to_hugging_face(checkpoint.read_weights(path, meta=True), shape), shape, str(path))
-    weights, base, dtype = checkpoint.read_weights(path), read_tensors(args.base), stored_dtype(args.base)
+    name = folder_name(iteration)
+    layout = read_weights(path, meta=True)
+    check_tensors(to_hugging_face(layout, shape), shape, str(path))
+    weights, base, dtype = read_weights(path), read_tensors(args.base), stored_dtype(args.base)
+    # As the files hold them: the comparison covers the files themselves.
+    rounded = LazyTensors({name: lambda name=name: weights[name].to(dtype) for name in weights})
+    models = soon("grpo.parity")  # takes as long as writing gigabytes
     remove_leftovers(args.output)
     with written_whole(args.output) as folder:
         folder.mkdir()
         for source in sorted(args.base.iterdir()):
             if source.name not in ITERATION_FILES and source.suffix != ".safetensors":
                 shutil.copyfile(source, folder / source.name)
-        written = convert(weights, shape, folder, dtype)
-        if iteration == manifest["iteration"] and written != manifest["weights_sha256"]:
-            raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
-        made_from = inputs.result()
-        check_input(manifest, args.manifest, "base", args.base, made_from["inputs"]["base"])
-        files = pool.submit(lambda: {file.name: sha256(file) for file in sorted(folder.iterdir())})
+        files = {name: torch.empty(size, dtype=dtype, device="meta") for name, size in expected_shapes(shape).items()}
+        written = write_tensors(folder, files, to_hugging_face(rounded, shape))
+        if iteration == manifest["iteration"]:
+            exact = all(tensor.dtype == dtype for tensor in layout.values())
+            found = listing_sum(written) if exact else weights_sum(path, shape)
+            if found != manifest["weights_sha256"]:
+                raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
         trained = read_tensors(folder)
         back = pool.submit(read_back, weights, trained, shape)
         changed = sum(differ(trained[name], base[name]) for name in trained)
         if not changed:
             raise InputError(f"{path}: the trained weights equal the base model's. Train with a learning rate above 0.")
-        # As the files hold them: the comparison covers the files themselves.
-        rounded = LazyTensors({name: lambda name=name: weights[name].to(dtype) for name in weights})
-        parallel.start("cpu")
-        result = parity.check(folder, rounded, shape)
-        parallel.stop()
+        result = models.result().check_alone(folder, rounded, shape)
         equal, rounding = back.result()
         base_model = read_json(args.base / "model.json")
         write_json(
@@ -104,7 +106,7 @@ def export(args: argparse.Namespace, inputs: Future[dict[str, Any]], pool: Threa
                 "name": base_model["name"],
                 "source": name,
                 "weights": base_model["weights"],
-                "files": files.result(),
+                "files": {file.name: written.get(file.name) or sha256(file) for file in sorted(folder.iterdir())},
                 **made_from,
                 "inputs": {"manifest": made_from["inputs"]["manifest"]},
             },
@@ -141,28 +143,6 @@ def checkpoint_path(args: argparse.Namespace, manifest: dict[str, Any]) -> Path:
             f"{path}: no such checkpoint, kept are {kept}. Raise train.keep before a training, or ask for another one."
         )
     return path
-
-
-def convert(weights: Mapping[str, torch.Tensor], shape: Qwen3Shape, folder: Path, dtype: torch.dtype) -> str:
-    """Write Megatron's weights as Hugging Face files, each tensor read once; their checksum as they were read."""
-    import torch
-
-    from grpo.hugging_face import write_tensors
-    from grpo.weights import Checksum, expected_shapes, to_hugging_face
-
-    found = Checksum()
-
-    def converted(thread: ThreadPoolExecutor) -> Iterator[tuple[str, torch.Tensor]]:
-        for name in sorted(weights):
-            tensor = weights[name]
-            added = thread.submit(found.add, name, tensor)  # while it is written
-            yield from to_hugging_face({name: tensor.to(dtype)}, shape).items()
-            added.result()
-
-    layout = {name: torch.empty(size, dtype=dtype, device="meta") for name, size in expected_shapes(shape).items()}
-    with ThreadPoolExecutor(1) as thread:
-        write_tensors(folder, layout, converted(thread))
-    return found.hexdigest()
 
 
 def differ(a: torch.Tensor, b: torch.Tensor) -> bool:

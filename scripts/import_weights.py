@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from common.cpu_alone import on_cpu_alone
 from common.errors import InputError, run
 from common.files import remove_leftovers, write_json, written_whole
+from common.imports import soon
+from common.model_folder import folder_sum
 from common.provenance import record
 
 PACKAGES = ("torch", "megatron-core", "transformers", "safetensors")
@@ -27,18 +28,17 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Make ``iter_0000000`` and ``parity.json`` in the output folder."""
     args = arguments()
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    warnings.filterwarnings("ignore")
-    # Sums of all weights take about as long as writing them: the first is under way while torch is imported.
-    with ThreadPoolExecutor(3) as pool:
+    on_cpu_alone()
+    # The sum of all weights takes about as long as writing them, and importing Megatron and transformers, too.
+    with ThreadPoolExecutor(4) as pool:
         made_from = pool.submit(record, args, {"base": args.base}, PACKAGES)
         import torch
 
-        from grpo import checkpoint, parallel, parity
         from grpo.hugging_face import read_tensors
-        from grpo.qwen3 import read_shape
+        from grpo.shape import read_shape
+        from grpo.stored_weights import read_weights, write_weights
         from grpo.tensors import same_bits
-        from grpo.weights import check_tensors, checksum, to_megatron
+        from grpo.weights import check_tensors, to_hugging_face, to_megatron
 
         torch.set_num_threads(args.threads)
         shape = read_shape(args.base)
@@ -47,24 +47,22 @@ def main() -> None:
         remove_leftovers(args.output)
         with written_whole(args.output) as folder:
             folder.mkdir()
-            weights_sha256 = pool.submit(checksum, tensors)
             megatron = to_megatron(tensors, shape)
-            written = checkpoint.write_weights(folder, 0, megatron, to_megatron(layout, shape))
-            read = checkpoint.read_weights(written)
-            equal = pool.map(lambda name: same_bits(read[name], megatron[name]), megatron)
-            parallel.start("cpu")
-            result = parity.check(args.base, read, shape)
-            parallel.stop()
-            if different := [name for name, same in zip(megatron, equal, strict=True) if not same]:
+            models = soon("grpo.parity")
+            written = write_weights(folder, 0, megatron, to_megatron(layout, shape))
+            read = read_weights(written)
+            back = to_hugging_face(read, shape)
+            equal = pool.map(lambda name: same_bits(back[name], tensors[name]), tensors)
+            result = models.result().check_alone(args.base, read, shape)
+            if made_from.result()["inputs"]["base"] != folder_sum(args.base):
+                raise InputError(
+                    f"{args.base}: its weights are not those that model.json lists. Make or fetch the base model again."
+                )
+            if different := [name for name, same in zip(tensors, equal, strict=True) if not same]:
                 raise InputError(f"{written}: {different[0]} is not as it was written. Check the disk and run again.")
             write_json(
                 folder / "parity.json",
-                {
-                    "logits": result,
-                    "shape": shape.as_dict(),
-                    "weights_sha256": weights_sha256.result(),
-                    **made_from.result(),
-                },
+                {"logits": result, "shape": shape.as_dict(), **made_from.result()},
             )
     print(f"{args.output}: {len(tensors)} tensors, logits agree to {result['relative_difference']:.1e}")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import InputError, run
 from common.files import read_json, sha256, write_json, write_jsonl
 from common.lease import lease
+from common.model_folder import folder_sum, listing_sum, weight_sums
 from common.options import add_setting, add_settings
 from common.provenance import record, version
 from slime_engine.arguments import refuse
@@ -106,15 +107,10 @@ def main() -> None:
     from grpo.qwen3 import read_shape
 
     shape = read_shape(args.base)
-    imported = read_json(args.weights / "parity.json")
-    if imported["shape"] != shape.as_dict() or imported["inputs"]["base"] != sha256(args.base):
-        raise InputError(f"{args.weights}: was not imported from {args.base} as it is now. Run import_weights again.")
-    made_from = record(
-        args, {"base": args.base, "train": args.train, "validation": args.validation}, PACKAGES[args.engine]
-    )
-    # By content: torch writes a random id into each checkpoint, so that equal weights hash differently as files.
-    made_from["inputs"]["weights"] = imported["weights_sha256"]
-    key = checkpoint.key_of(determinants(args, imported["weights_sha256"]))
+    base = check_imported(args.weights, args.base, shape.as_dict())
+    made_from = record(args, {"train": args.train, "validation": args.validation}, PACKAGES[args.engine])
+    made_from["inputs"] = {"base": base, **made_from["inputs"], "weights": listing_sum(weight_sums(args.base))}
+    key = checkpoint.key_of(determinants(args, made_from["inputs"]["weights"]))
     folder = args.checkpoints / key
     engine = with_slime if args.engine == "slime" else with_megatron
     # The folder's lease is held until the manifest is written.
@@ -124,13 +120,30 @@ def main() -> None:
             write_results(args, trained, shape, key, folder, made_from)
 
 
+def check_imported(weights: Path, base: Path, shape: dict[str, Any]) -> str:
+    """See that the weights are those of this base model; its SHA-256.
+
+    Read of the base model are its tokenizer and configuration: its weights were hashed by import_weights.
+
+    Raises
+    ------
+    InputError
+        If they were made from another one.
+    """
+    record, found = read_json(weights / "parity.json"), folder_sum(base)
+    inputs = record.get("inputs")
+    if record.get("shape") != shape or not isinstance(inputs, dict) or inputs.get("base") != found:
+        raise InputError(f"{weights}: was not imported from {base} as it is now. Run import_weights again.")
+    return found
+
+
 def write_results(
     args: argparse.Namespace, trained: Trained, shape: Qwen3Shape, key: str, folder: Path, made_from: dict[str, Any]
 ) -> None:
     """Metrics and, last, the manifest."""
     from grpo import checkpoint
     from grpo.metrics import merged_metrics
-    from grpo.weights import checksum
+    from grpo.weights import weights_sum
 
     rows = merged_metrics(trained.rows, args.iterations)
     if args.tensorboard:
@@ -148,7 +161,7 @@ def write_results(
             "name": name,
             "checkpoint": os.path.relpath(trained.checkpoint, args.output_manifest.parent),
             "key": key,
-            "weights_sha256": checksum(checkpoint.read_weights(trained.checkpoint)),
+            "weights_sha256": weights_sum(trained.checkpoint, shape),
             "shape": shape.as_dict(),
             "spikes": sum(row["spike"] for row in rows),
             "skipped": sum(row["skipped"] for row in rows),

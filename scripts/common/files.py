@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +67,22 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal; of a folder, over the sorted names and hashes of its files."""
+def sha256(path: str | Path, known: Mapping[str, str] | None = None) -> str:
+    """SHA-256 of a file, in hexadecimal; of a folder, over the sorted names and hashes of its files.
+
+    Parameters
+    ----------
+    known
+        Hashes of some of a folder's files, by their names in it: those files are not read.
+    """
     path = Path(path)
     if not path.is_dir():
         with open(path, "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(f"{file.relative_to(path).as_posix()} {sha256(file)}\n".encode())
+        name = file.relative_to(path).as_posix()
+        digest.update(f"{name} {(known or {}).get(name) or sha256(file)}\n".encode())
     return digest.hexdigest()
 
 
@@ -91,10 +98,10 @@ def read_json(path: str | Path) -> dict[str, Any]:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Run the stage that makes it.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of JSON, of UTF-8, of a number without end, of brackets without end
         raise InputError(f"{path}: not JSON ({error}). Delete it and make it again.") from None
     if not isinstance(value, dict):
-        raise InputError(f"{path}: holds a {type(value).__name__}, expected a JSON object.")
+        raise InputError(f"{path}: JSON, but no object. Delete it and make it again.")
     return value
 
 
@@ -120,7 +127,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
                     row = json.loads(line)
                     if not isinstance(row, dict):
                         raise ValueError(f"a {type(row).__name__}, not an object")
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise InputError(
                         f"{path}, line {number}: not a JSON object ({error}). Make the file again."
                     ) from None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from huggingface_hub import split_torch_state_dict_into_shards
+from huggingface_hub import StateDictSplit, split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 
 from common.errors import InputError
@@ -90,8 +93,8 @@ def _opened(path: Path) -> Iterator[safe_open]:
 
 
 def write_tensors(
-    folder: Path, layout: Mapping[str, torch.Tensor], tensors: Iterable[tuple[str, torch.Tensor]]
-) -> None:
+    folder: Path, layout: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
+) -> dict[str, str]:
     """Write ``model.safetensors``, or files of at most `SHARD_BYTES` and their index, one tensor at a time.
 
     The files are, byte for byte, those that safetensors' ``save_file`` writes, which wants a whole file in memory.
@@ -101,53 +104,85 @@ def write_tensors(
     layout
         Every tensor's shape and type; meta tensors will do.
     tensors
-        The same tensors with their values, in any order.
+        The same tensors with their values, each asked for once.
+
+    Returns
+    -------
+    dict[str, str]
+        SHA-256 of each weight file, by name, of the bytes as they were written.
 
     Raises
     ------
     InputError
         If they cannot be written, on a full disk for example.
     """
-    split = split_torch_state_dict_into_shards(dict(layout), max_shard_size=SHARD_BYTES)
-    places: dict[str, int] = {}
-    with writing(folder), contextlib.ExitStack() as stack:
-        files = {}
-        for file_name, names in split.filename_to_tensors.items():
-            header, offsets = _header({name: layout[name] for name in names})
-            files[file_name] = stack.enter_context(open(folder / file_name, "wb"))
-            files[file_name].write(header)
-            places |= {name: len(header) + offset for name, offset in offsets.items()}
-        file_of = split.tensor_to_filename
-        for name, tensor in tensors:
-            file = files[file_of[name]]
-            file.seek(places.pop(name))
-            file.write(tensor.detach().contiguous().view(torch.uint8).reshape(-1).numpy())
-        if places:
-            raise ValueError(f"no values for {sorted(places)[0]}")
-        for file in files.values():
+
+    def write(name: str) -> str:
+        with open(folder / name, "wb") as file:
+            digest = _hashed(_contents(split.filename_to_tensors[name], layout, tensors), file.write)
             file.flush()
             os.fsync(file.fileno())
-    if split.is_sharded:
-        write_json(folder / INDEX, {"metadata": split.metadata, "weight_map": dict(sorted(file_of.items()))})
+        return digest
+
+    split = _split(layout)
+    with writing(folder), ThreadPoolExecutor(2) as pool:
+        sums = dict(zip(split.filename_to_tensors, pool.map(write, split.filename_to_tensors), strict=True))
+        if split.is_sharded:
+            file_of = split.tensor_to_filename
+            write_json(folder / INDEX, {"metadata": split.metadata, "weight_map": dict(sorted(file_of.items()))})
+    return sums
 
 
-def _header(layout: Mapping[str, torch.Tensor]) -> tuple[bytes, dict[str, int]]:
-    """Length and JSON with which a safetensors file begins, and each tensor's place behind them."""
+def sums_of_files(layout: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """SHA-256 of the weight files that `write_tensors` would write, by name; nothing is written."""
+
+    def made(name: str) -> str:
+        return _hashed(_contents(files[name], layout, tensors), len)
+
+    files = _split(layout).filename_to_tensors
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(files, pool.map(made, files), strict=True))
+
+
+def _split(layout: Mapping[str, torch.Tensor]) -> StateDictSplit:
+    return split_torch_state_dict_into_shards(dict(layout), max_shard_size=SHARD_BYTES)
+
+
+def _hashed(contents: Iterable[Any], written: Callable[[Any], object]) -> str:
+    """Hash a file's contents piece by piece while they are written."""
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(1) as thread:
+        for piece in contents:
+            added = thread.submit(digest.update, piece)
+            written(piece)
+            added.result()
+    return digest.hexdigest()
+
+
+def _contents(
+    names: Iterable[str], layout: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
+) -> Iterator[Any]:
+    """A safetensors file: length and JSON of its head, then each tensor's bytes."""
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    offsets: dict[str, int] = {}
     end = 0
     # safetensors' own order: wide types first, so that every tensor is aligned, then by name.
-    for name in sorted(layout, key=lambda name: (-layout[name].element_size(), name)):
-        tensor = layout[name]
-        offsets[name], end = end, end + tensor.numel() * tensor.element_size()
+    order = sorted(names, key=lambda name: (-layout[name].element_size(), name))
+    for name in order:
+        tensor, start = layout[name], end
+        end += tensor.numel() * tensor.element_size()
         entries[name] = {
             "dtype": _TYPE_NAMES[tensor.dtype],
             "shape": list(tensor.shape),
-            "data_offsets": [offsets[name], end],
+            "data_offsets": [start, end],
         }
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text, offsets
+    yield len(text).to_bytes(8, "little") + text
+    for name in order:
+        tensor = tensors[name]
+        if (tensor.dtype, tensor.shape) != (layout[name].dtype, layout[name].shape):
+            raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}, not as laid out")
+        yield tensor.detach().contiguous().view(torch.uint8).reshape(-1).numpy()
 
 
 @contextlib.contextmanager

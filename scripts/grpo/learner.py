@@ -17,7 +17,7 @@ from megatron.core.distributed import (
 )
 from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 
-from grpo.checkpoint import load_weights, local_name
+from grpo.checkpoint import load_weights
 from grpo.cpu import megatron_on_cpu
 from grpo.loss import LossSettings, token_losses
 from grpo.packing import PackedGroups, pack
@@ -25,6 +25,7 @@ from grpo.parallel import Ranks
 from grpo.policy import answer_statistics
 from grpo.qwen3 import Qwen3Shape, build_model
 from grpo.rollout import Rollouts, Sampler
+from grpo.stored_weights import local_name
 
 
 @dataclass(frozen=True)

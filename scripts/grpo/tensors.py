@@ -34,6 +34,12 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and torch.equal(_words(a), _words(b))
 
 
+def own_memory(tensor: torch.Tensor) -> torch.Tensor:
+    """The same values as the whole of a memory: what torch copies or writes with a tensor is the memory around it."""
+    flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    return torch.from_numpy(flat.numpy()).view(tensor.dtype).reshape(tensor.shape)
+
+
 def _words(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor's bytes, in the largest numbers that they fill: several times faster to compare than bfloat16."""
     flat = tensor.contiguous().reshape(-1)

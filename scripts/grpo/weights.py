@@ -6,15 +6,18 @@ its query heads, its key head, its value head; and gate and up projection stacke
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from pathlib import Path
 
 import torch
 
 from common.errors import InputError
-from grpo.qwen3 import Qwen3Shape
+from common.model_folder import listing_sum
+from grpo.hugging_face import sums_of_files
+from grpo.shape import Qwen3Shape
+from grpo.stored_weights import read_weights
 from grpo.tensors import LazyTensors
 
 _TOP = {
@@ -99,42 +102,63 @@ def to_megatron(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> Mappi
 def _join_qkv(tensors: Mapping[str, torch.Tensor], layer: str, shape: Qwen3Shape) -> torch.Tensor:
     size = (shape.query_groups, -1, shape.head_dim, shape.hidden)
     parts = [tensors[f"{layer}self_attn.{x}_proj.weight"].view(size) for x in "qkv"]
-    return torch.cat(parts, dim=1).reshape(-1, shape.hidden)
+    return _joined(parts, dim=1).reshape(-1, shape.hidden)
 
 
 def _join_fc1(tensors: Mapping[str, torch.Tensor], layer: str) -> torch.Tensor:
-    return torch.cat([tensors[f"{layer}mlp.{x}_proj.weight"] for x in ("gate", "up")])
+    return _joined([tensors[f"{layer}mlp.{x}_proj.weight"] for x in ("gate", "up")])
 
 
-def to_hugging_face(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> dict[str, torch.Tensor]:
-    """Tensors of a full Megatron state dict as Hugging Face tensors; the inverse of `to_megatron`.
+def _joined(parts: list[torch.Tensor], dim: int = 0) -> torch.Tensor:
+    """`torch.cat`, which on the meta device would import torch's compiler, in whatever thread calls it first."""
+    if not parts[0].is_meta:
+        return torch.cat(parts, dim)
+    size = list(parts[0].shape)
+    size[dim] = sum(part.shape[dim] for part in parts)
+    return torch.empty(size, dtype=parts[0].dtype, device="meta")
+
+
+def to_hugging_face(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> Mapping[str, torch.Tensor]:
+    """Tensors of a full Megatron state dict as Hugging Face tensors; the inverse of `to_megatron`, as lazy.
 
     Raises
     ------
     InputError
         For a tensor that a dense Qwen3 does not have.
     """
-    out: dict[str, torch.Tensor] = {}
-    per_group = shape.heads // shape.query_groups
-    for name, tensor in tensors.items():
-        if name in _TOP:
-            out[_TOP[name]] = without_padding(name, tensor, shape)
-            continue
+    # Of what becomes several tensors the last ones stay: several are asked for in a row.
+    last = lru_cache(maxsize=4)(tensors.__getitem__)
+    readers: dict[str, Callable[[], torch.Tensor]] = {}
+    for name in tensors:
         match = re.fullmatch(r"decoder\.layers\.(\d+)\.(.+)", name)
-        inner = match[2] if match else ""
-        pre = f"model.layers.{match[1]}." if match else ""
-        if inner == _QKV:
-            heads = tensor.view(shape.query_groups, per_group + 2, shape.head_dim, -1)
-            for x, part in zip("qkv", heads.split([per_group, 1, 1], dim=1), strict=True):
-                out[f"{pre}self_attn.{x}_proj.weight"] = part.reshape(-1, shape.hidden).contiguous()
+        pre, inner = (f"model.layers.{match[1]}.", match[2]) if match else ("", "")
+        if name in _TOP:
+            readers[_TOP[name]] = partial(_unpadded, tensors, name, shape)
+        elif inner == _QKV:
+            readers |= {f"{pre}self_attn.{x}_proj.weight": partial(_split_qkv, last, name, shape, x) for x in "qkv"}
         elif inner == _FC1:
-            for x, part in zip(("gate", "up"), tensor.chunk(2), strict=True):
-                out[f"{pre}mlp.{x}_proj.weight"] = part.contiguous()
+            readers |= {f"{pre}mlp.{x}_proj.weight": partial(_split_fc1, last, name, x) for x in ("gate", "up")}
         elif inner in _LAYER:
-            out[pre + _LAYER[inner]] = tensor
+            readers[pre + _LAYER[inner]] = partial(tensors.__getitem__, name)
         else:
             raise InputError(f"checkpoint: tensor {name} is not part of a dense Qwen3.")
-    return out
+    return LazyTensors(readers)
+
+
+def _unpadded(tensors: Mapping[str, torch.Tensor], name: str, shape: Qwen3Shape) -> torch.Tensor:
+    return without_padding(name, tensors[name], shape)
+
+
+def _split_qkv(read: Callable[[str], torch.Tensor], name: str, shape: Qwen3Shape, part: str) -> torch.Tensor:
+    per_group = shape.heads // shape.query_groups
+    heads = read(name).view(shape.query_groups, per_group + 2, shape.head_dim, -1)
+    own = {"q": slice(0, per_group), "k": slice(per_group, per_group + 1), "v": slice(per_group + 1, None)}[part]
+    return heads[:, own].reshape(-1, shape.hidden).contiguous()
+
+
+def _split_fc1(read: Callable[[str], torch.Tensor], name: str, part: str) -> torch.Tensor:
+    gate, up = read(name).chunk(2)
+    return (gate if part == "gate" else up).contiguous()
 
 
 def without_padding(name: str, tensor: torch.Tensor, shape: Qwen3Shape) -> torch.Tensor:
@@ -150,26 +174,20 @@ def without_padding(name: str, tensor: torch.Tensor, shape: Qwen3Shape) -> torch
     return tensor
 
 
-class Checksum:
-    """SHA-256 over names, types, shapes and bytes; tensors are added in the order of their names."""
+def weights_sum(checkpoint: Path, shape: Qwen3Shape) -> str:
+    """SHA-256 of a checkpoint's weights, whatever ranks wrote them: that of the Hugging Face files that they make.
 
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
+    torch writes a random id into each checkpoint, so that equal weights lie in unequal files.
 
-    def add(self, name: str, tensor: torch.Tensor) -> None:
-        """Add one tensor."""
-        tensor = tensor.detach().cpu().contiguous()
-        self._digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        self._digest.update(tensor.view(torch.uint8).reshape(-1).numpy())
+    Returns
+    -------
+    str
+        Of the list that ``sha256sum *.safetensors`` prints, if nothing is rounded to another type.
 
-    def hexdigest(self) -> str:
-        """The sum of what was added."""
-        return self._digest.hexdigest()
-
-
-def checksum(tensors: Mapping[str, torch.Tensor]) -> str:
-    """`Checksum` of all tensors, whatever file format they came from."""
-    found = Checksum()
-    for name in sorted(tensors):
-        found.add(name, tensors[name])
-    return found.hexdigest()
+    Raises
+    ------
+    InputError
+        If the checkpoint cannot be read, or is of another model.
+    """
+    layout = to_hugging_face(read_weights(checkpoint, meta=True), shape)
+    return listing_sum(sums_of_files(layout, to_hugging_face(read_weights(checkpoint), shape)))

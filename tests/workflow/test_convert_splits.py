@@ -17,10 +17,11 @@ from project_copy import PROJECT
 from test_model_scripts import call, export, refused
 
 from common.files import sha256, write_json
-from grpo.checkpoint import read_weights
 from grpo.hugging_face import read_tensors
 from grpo.qwen3 import read_shape
-from grpo.weights import checksum
+from grpo.stored_weights import read_weights
+from grpo.weights import weights_sum
+from tensor_sums import checksum
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,7 @@ def manifest(base: Path, megatron: Path) -> Path:
         "name": written.name,
         "checkpoint": written.name,
         "shape": read_shape(base).as_dict(),
-        "weights_sha256": checksum(read_weights(written)),
+        "weights_sha256": weights_sum(written, read_shape(base)),
         "inputs": {"base": sha256(base)},
     }
     write_json(folder / "checkpoint.json", record)

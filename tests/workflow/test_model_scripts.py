@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from project_copy import PROJECT
 from safetensors.torch import load_file, save_file
 
 from common.errors import InputError
+from common.files import sha256
 from grpo.hugging_face import read_tensors
 from grpo.qwen3 import read_shape
 from grpo.weights import check_tensors
@@ -66,9 +68,20 @@ def copied(base: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(base, tmp_path / "copy"))
 
 
-def edit(folder: Path, **changes: object) -> None:
-    path = folder / "config.json"
+def edit(folder: Path, name: str = "config.json", **changes: object) -> None:
+    path = folder / name
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def reweigh(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    """Another base model: other weights, which its model.json lists."""
+    file = folder / "model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+    edit(folder, "model.json", files={file.name: sha256(file)})
+
+
+def with_other_norm(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return tensors | {"model.norm.weight": tensors["model.norm.weight"] + 1}
 
 
 def test_the_tiny_model_is_the_same_every_time(base: Path, tmp_path: Path) -> None:
@@ -133,6 +146,16 @@ def test_import_refuses_weights_that_config_json_does_not_describe(copied: Path,
     edit(copied, tie_word_embeddings=False)
     refused(call("import_weights", f"--base={copied}", f"--output={tmp_path / 'out'}"), "lm_head.weight")
     assert not (tmp_path / "out").exists()
+
+
+def test_import_refuses_weights_that_are_not_those_of_the_base_model(copied: Path, tmp_path: Path) -> None:
+    file = copied / "model.safetensors"
+    save_file(with_other_norm(load_file(file)), file, metadata={"format": "pt"})
+    done = call("import_weights", f"--base={copied}", f"--output={tmp_path / 'out'}")
+    refused(done, "its weights are not those that model.json lists")
+    assert not (tmp_path / "out").exists()
+    edit(copied, "model.json", files={file.name: sha256(file)})
+    assert call("import_weights", f"--base={copied}", f"--output={tmp_path / 'out'}").returncode == 0
 
 
 def test_import_refuses_a_file_cut_short(copied: Path, tmp_path: Path) -> None:
@@ -206,9 +229,7 @@ def test_export_proves_that_training_changed_the_weights(trained: Path, base: Pa
 
 
 def test_export_refuses_another_base_model(trained: Path, copied: Path, tmp_path: Path) -> None:
-    tensors = load_file(copied / "model.safetensors")
-    tensors["model.norm.weight"] += 1
-    save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
+    reweigh(copied, with_other_norm)
     refused(export(trained / "checkpoint.json", copied, tmp_path), "another base file")
     edit(copied, rope_theta=10_000.0)
     refused(export(trained / "checkpoint.json", copied, tmp_path), "rope_base", "10000")
@@ -216,8 +237,7 @@ def test_export_refuses_another_base_model(trained: Path, copied: Path, tmp_path
 
 
 def test_a_base_model_in_bfloat16_is_trained_and_exported_in_its_type(copied: Path, tmp_path: Path) -> None:
-    tensors = {name: tensor.bfloat16() for name, tensor in load_file(copied / "model.safetensors").items()}
-    save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
+    reweigh(copied, lambda tensors: {name: tensor.bfloat16() for name, tensor in tensors.items()})
     edit(copied, dtype="bfloat16")
     megatron = tmp_path / "megatron"
     assert call("import_weights", f"--base={copied}", f"--output={megatron}").returncode == 0
@@ -263,9 +283,7 @@ def test_training_refuses_what_does_not_fit(trained: Path, base: Path, megatron:
 
 
 def test_training_refuses_weights_of_another_base(trained: Path, base: Path, megatron: Path, copied: Path) -> None:
-    tensors = load_file(copied / "model.safetensors")
-    tensors["model.norm.weight"] += 1
-    save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
+    reweigh(copied, with_other_norm)
     refused(train(copied, megatron, copied.parent / "x"), "was not imported from", "import_weights")
 
 

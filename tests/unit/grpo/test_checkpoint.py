@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from common.errors import InputError
-from grpo.checkpoint import iterations_in, key_of, load, prune, read_weights, save
+from grpo.checkpoint import iterations_in, key_of, load, prune, save
 from grpo.learner import Learner
-from grpo.weights import checksum, to_megatron
+from grpo.stored_weights import read_weights
+from grpo.weights import to_megatron
+from tensor_sums import checksum
 
 
 def test_weights_read_without_groups_are_bit_equal(weights: Path, tensors: dict, shape: object) -> None:

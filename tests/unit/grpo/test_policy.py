@@ -37,7 +37,7 @@ def folder(tmp_path: Path, shape: Qwen3Shape, tensors: dict[str, torch.Tensor]) 
             }
         )
     )
-    write_tensors(tmp_path, tensors, tensors.items())
+    write_tensors(tmp_path, tensors, tensors)
     return tmp_path
 
 
@@ -54,7 +54,7 @@ def test_logits_agree(folder: Path, model: torch.nn.Module, shape: Qwen3Shape) -
 def test_logits_agree_untied(ranks: Ranks, folder: Path, shape: Qwen3Shape, tensors: dict[str, torch.Tensor]) -> None:
     untied = dataclasses.replace(shape, tied_embeddings=False)
     more = {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"].flip(0)}
-    write_tensors(folder, more, more.items())
+    write_tensors(folder, more, more)
     edit(folder, tie_word_embeddings=False)
     model = build_model(untied)
     model.load_state_dict(to_megatron(more, untied), strict=False)
@@ -83,10 +83,10 @@ def test_a_tied_model_that_stores_its_embedding_twice_is_read(
 ) -> None:
     embedding = tensors["model.embed_tokens.weight"]
     twice = {**tensors, "lm_head.weight": embedding.clone()}
-    write_tensors(folder, twice, twice.items())
+    write_tensors(folder, twice, twice)
     check_tensors(read_tensors(folder), shape, "folder")
     twice["lm_head.weight"] = embedding + 1
-    write_tensors(folder, twice, twice.items())
+    write_tensors(folder, twice, twice)
     with pytest.raises(InputError, match=r"lm_head\.weight"):
         check_tensors(read_tensors(folder), shape, "folder")
 

@@ -5,7 +5,8 @@ import torch
 
 from common.errors import InputError
 from grpo.qwen3 import Qwen3Shape
-from grpo.weights import check_tensors, checksum, to_hugging_face, to_megatron
+from grpo.weights import check_tensors, to_hugging_face, to_megatron
+from tensor_sums import checksum
 
 
 def test_round_trip_is_bit_equal(tensors: dict, shape: Qwen3Shape) -> None:

@@ -11,6 +11,7 @@ from common.errors import InputError
 from grpo import checkpoint
 from grpo.parallel import Ranks
 from grpo.qwen3 import Qwen3Shape, build_model
+from grpo.stored_weights import read_weights
 from slime_engine.model import check_weights, model_arguments
 from slime_engine.reference import release, stored_sizes
 
@@ -30,7 +31,7 @@ def test_a_release_holds_the_same_weights_without_a_second_copy(imported: Path, 
     assert (tmp_path / "reference" / checkpoint.TRACKER).read_text() == "release"
     inner = tmp_path / "reference" / "release"
     assert all(path.is_symlink() for path in inner.iterdir() if path.name != "common.pt")
-    before, after = checkpoint.read_weights(imported), checkpoint.read_weights(inner)
+    before, after = read_weights(imported), read_weights(inner)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     release(imported, tmp_path / "reference")  # again, as at each start
