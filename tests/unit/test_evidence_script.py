@@ -91,7 +91,7 @@ def other_prompts(
     run: Run,
     factor: float = 1.0,
     samples: str = "samples.jsonl",
-    asks: str = REPORT,
+    asks: Any = REPORT,
     run_folder: str = "another-run",
 ) -> Path:
     """A variant with prompts of its own, of the run's market times a factor; gives the run's samples their prices."""
@@ -136,6 +136,9 @@ def test_a_variant_of_other_prompts_without_the_record_of_its_samples_is_refused
     assert "of which market they are cannot be said. Put them there, or leave" in refused(
         run, "--variants", f"a={path}"
     )
+    for unknown in ({"inputs": []}, {}):
+        write_json(path.parent / "summary.json", unknown)
+        assert "cannot be said" in refused(run, "--variants", f"a={path}")
     (path.parent / "summary.json").unlink()
     said = refused(run, "--variants", f"a={path}")
     assert said.startswith(f"{path}: answers other prompts than ")
@@ -149,9 +152,11 @@ def test_of_a_variant_of_the_run_itself_the_samples_may_be_held_back(run: Run) -
     path = other_prompts(run, run_folder="")
     (path.parent / "samples.jsonl").unlink()
     assert evidence(run, "--variants", f"a={path}")["tests"]["reality_check"]["settings"]["variants"] == 2
-    # Where they are there, they are compared.
-    other_prompts(run, factor=1.01, run_folder="")
+    # Where they are there, they are compared, and have to be samples.
+    other_prompts(run, asks=[], run_folder="")
     (run.folder / "leverage-2/evidence.json").unlink()
+    assert "samples.jsonl, line 1: has no prompt. Run samples again." in refused(run, "--variants", f"a={path}")
+    other_prompts(run, factor=1.01, run_folder="")
     assert "was made on another market" in refused(run, "--variants", f"a={path}")
 
 

@@ -75,7 +75,8 @@ def answered_samples(own: Decisions, other: Decisions, samples: Path) -> Path | 
             f"{other.path}: answers other prompts than {own.path}, and no {record} says of which samples "
             "they are. Put the one there that infer made with it."
         )
-    recorded = read_json(record).get("inputs", {}).get("samples")
+    inputs = read_json(record).get("inputs")
+    recorded = inputs.get("samples") if isinstance(inputs, dict) else None
     if recorded == sha256(samples):
         return None
     places = samples_of(other.path)
@@ -116,6 +117,9 @@ def facts(samples: Path) -> list[dict[str, Any]]:
 def first_prompt(samples: Path) -> str:
     """What the first sample asks."""
     try:
-        return read_jsonl(samples)[0]["prompt"][0]["content"]
+        prompt = read_jsonl(samples)[0]["prompt"][0]["content"]
     except (KeyError, TypeError, IndexError):
-        raise InputError(f"{samples}, line 1: has no prompt. Run samples again.") from None
+        prompt = None
+    if not isinstance(prompt, str):
+        raise InputError(f"{samples}, line 1: has no prompt. Run samples again.")
+    return prompt
