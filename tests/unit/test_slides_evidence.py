@@ -23,6 +23,7 @@ from report_runs import (
 )
 
 import evaluate
+from common.errors import InputError
 from common.files import read_json
 from report import tested
 
@@ -168,6 +169,15 @@ def test_the_gap_between_the_splits_is_said_to_have_tails_over_it(decks: Shelf) 
     (row,) = [row for row in table(decks["planted"][1].slides[7]) if row[0] == "Gap between training and test hours"]
     assert row[1] == "no bar shared but for tails of averages (2.0% of their weight at most), 4 to spare"
     assert "tests.leakage.settings.tail" in notes(decks["planted"][1].slides[7])
+
+
+def test_evidence_from_before_the_tails_were_recorded_is_refused(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    tests = read_json(run.folder / "leverage-2/evidence.json")["tests"]
+    del tests["leakage"]["settings"]["tail"]
+    change_results(run, evidence={"tests": tests})
+    with pytest.raises(InputError, match=r'no "tests.leakage.settings.tail"\. Run evaluate again'):
+        presented(run)
 
 
 @pytest.mark.parametrize("kind", ["constant", "no position"])
