@@ -1,6 +1,8 @@
 rule base_model:
     input:
         folder=config["base_model"]["folder"] if config["base_model"]["source"] == "folder" else [],
+        # A folder's own time says nothing of a file that was written anew in its place.
+        files=taken_files(Path(config["base_model"]["folder"])) if config["base_model"]["source"] == "folder" else [],
         hub=rules.fetch_model.output.record if config["base_model"]["source"] == "hub" else [],
     output:
         model=directory("<results>/model/base"),

@@ -9,6 +9,7 @@ from shlex import quote
 
 sys.path.insert(0, str(Path(workflow.basedir) / "rules"))
 sys.path.append(str(Path(workflow.basedir) / "scripts"))
+from common.hub import taken_files
 from configuration import ConfigurationError, chosen, flags, missing_files, read_schema, resolve, text
 from containers import ContainerError, given_arguments, provide
 from containers import record as record_images

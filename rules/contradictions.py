@@ -12,6 +12,7 @@ sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 from inference.settings import HEAD_SIZES
 from slime_engine.layout import Layout
 from slime_engine.refusals import refusals
+from trading.prompts import LOOK_BACK
 
 Settings = dict[str, Any]
 
@@ -133,6 +134,11 @@ def _variants(settings: Settings) -> list[str]:
             problems.append(problem(place, variant["name"], "a variant that differs in something"))
         if variant["seed"] is not None and not (trained["temperature"] if temperature is None else temperature):
             problems.append(problem(f"{place}.seed", variant["seed"], "a seed with a temperature above 0 only"))
+        style, own = variant["prompt"], settings["samples"]["prompt"]
+        if style is not None and LOOK_BACK[style] > LOOK_BACK[own]:
+            less = f"one that looks back no further than the {LOOK_BACK[own]} bars of samples.prompt ({own}), by which "
+            less += f"the splits lie apart; {style} looks back {LOOK_BACK[style]}"
+            problems.append(problem(f"{place}.prompt", style, less))
         if variant["iteration"] is not None and variant["iteration"] not in kept:
             which = f"{listed([str(one) for one in kept])}; train.keep and save_every leave no other beside the last"
             problems.append(problem(f"{place}.iteration", variant["iteration"], which))

@@ -14,6 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+from trading.answered import samples_of, summary_of
+
 # Snakemake hands its arguments on to jobs on a cluster, where these are added anew: they begin with this one.
 _FIRST = "--contain"
 # Of the environment only this goes in; packages come from PYTHONPATH and the like.
@@ -175,10 +178,11 @@ def started_elsewhere(command: Sequence[str], environment: Mapping[str, str]) ->
 
 
 def named_paths(settings: Mapping[str, Any]) -> list[Path]:
-    """Files and folders that a complete configuration names, but for the hub's cache."""
-    variants = [variant.partition("=")[2] for variant in settings["evaluate"]["variants"]]
-    paths = [settings["market"]["csv"]["path"], settings["base_model"]["folder"], *variants]
-    return [Path(path) for path in paths if path]
+    """Files and folders that a complete configuration names, and what belongs to them, but for the hub's cache."""
+    paths = [settings["market"]["csv"]["path"], settings["base_model"]["folder"]]
+    variants = [Path(variant.partition("=")[2]) for variant in settings["evaluate"]["variants"]]
+    beside = [path for decisions in variants for path in (decisions, summary_of(decisions), *samples_of(decisions))]
+    return [*(Path(path) for path in paths if path), *beside]
 
 
 def used_cache(base_model: Mapping[str, Any]) -> list[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.errors import InputError, run
 from common.files import read_json, sha256, write_json, written_whole
-from common.hub import MODEL_FILES, snapshot
+from common.hub import snapshot, taken_files
 from common.options import add_settings
 from common.provenance import record
 
@@ -129,9 +129,7 @@ def take(source: Path, folder: Path) -> dict[str, object]:
     tensors = read_tensors(source, meta=True)
     check_tensors(tensors, shape, str(source))
     check_tokenizer(source, shape.vocabulary)
-    for path in sorted({path for pattern in MODEL_FILES for path in source.glob(pattern)}):
-        if path.name == "model.json":
-            continue
+    for path in taken_files(source):
         if path.suffix == ".safetensors":
             (folder / path.name).symlink_to(path.resolve())
         else:

@@ -20,9 +20,10 @@ from trading.evidence.case import LEAST_BARS, Case, Settings
 from trading.evidence.collect import collect
 from trading.evidence.leakage import leakage_record, probe_summary, read_times
 from trading.evidence.trials import record_variants, window_of
+from trading.evidence.variants import check_times, check_variants
 from trading.evidence.verdict import Thresholds
 from trading.performance import bars_per_year
-from trading.prompts import LOOK_BACK
+from trading.prompts import LOOK_BACK, TAIL
 from trading.tables import read_equity
 
 SAMPLES = ("train_samples", "validation_samples", "test_samples")
@@ -64,12 +65,12 @@ def main() -> None:
     bars = read_bars(args.bars, gaps="allow")
     trained, base = read_decisions(args.trained), read_decisions(args.base)
     variants = read_variants(args.variants)
-    for other in (base, *variants.values()):
-        check_times(trained, other)
+    check_times(trained, base)
     check_same_questions(trained, base)
+    styles = check_variants(trained, variants, args.test_samples, args.prompt)
     times = format_times(bars.time)
     start = first_bar(trained, times, args.bars)
-    leakage = check_leakage(times, trained, args)
+    leakage = check_leakage(times, trained, {"trained": args.prompt, **styles}, args)
     case = make_case(bars, start, trained, base, variants, metrics, args)
     check_equity(case, bars, args)
     ledger = 0
@@ -127,8 +128,13 @@ def check_inputs(metrics: dict[str, Any], market: dict[str, Any], args: argparse
         raise InputError(f"{args.metrics}: its terms of trade cannot be used: {error}. Run simulate again.") from None
 
 
-def check_leakage(times: list[str], trained: Decisions, args: argparse.Namespace) -> dict[str, Any]:
-    """Refuse splits that share a bar, and decisions on other hours than the test samples'."""
+def check_leakage(
+    times: list[str], trained: Decisions, styles: dict[str, str], args: argparse.Namespace
+) -> dict[str, Any]:
+    """Refuse splits that share a bar, and decisions on other hours than the test samples'.
+
+    Of the model and its variants the one whose prompts, by their style, look back furthest counts.
+    """
     splits = {role.removesuffix("_samples"): read_times(getattr(args, role)) for role in SAMPLES}
     if splits["test"] != trained.timestamps:
         raise InputError(f"{args.test_samples}: are other hours than those of {args.trained}. Run infer again.")
@@ -136,21 +142,18 @@ def check_leakage(times: list[str], trained: Decisions, args: argparse.Namespace
     if probe:
         check_input(probe, args.probe, "samples", args.test_samples)
         check_input(probe, args.probe, "decisions", args.trained)
-    try:
-        return leakage_record(times, splits, LOOK_BACK[args.prompt], probe and probe_summary(probe))
-    except ValueError as error:
-        raise InputError(f"{args.test_samples}: {error}. Run samples again.") from None
-
-
-def check_times(one: Decisions, other: Decisions) -> None:
-    """Refuse a variant that did not answer the same hours; its prompts may differ."""
-    if len(one) != len(other):
-        raise InputError(
-            f"{other.path}: {len(other)} decisions, but {one.path} has {len(one)}. Run infer again on the same samples."
-        )
-    for number, (a, b) in enumerate(zip(one.timestamps, other.timestamps, strict=True), start=1):
-        if a != b:
-            raise InputError(f"{other.path}, line {number}: is for {b}, {one.path} for {a}. Run infer again.")
+    record: dict[str, Any] = {}
+    for name, style in sorted(styles.items(), key=lambda item: LOOK_BACK[item[1]]):
+        try:
+            record = leakage_record(times, splits, LOOK_BACK[style], probe and probe_summary(probe), TAIL[style])
+        except ValueError as error:
+            if style == args.prompt:
+                raise InputError(f"{args.test_samples}: {error}. Run samples again.") from None
+            raise InputError(
+                f"--variants {name}: its prompts look back {LOOK_BACK[style]} bars, and so {error}. Leave it out, or "
+                f"make the run with samples.prompt: {style}."
+            ) from None
+    return record
 
 
 def check_equity(case: Case, bars: Bars, args: argparse.Namespace) -> None:

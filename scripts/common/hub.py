@@ -98,6 +98,13 @@ def _offline(name: str, commit: str, folder: Path, endpoint: str) -> str:
     )
 
 
+def taken_files(folder: Path) -> list[Path]:
+    """What is taken of a model's folder, by name; nothing of one that is not there."""
+    found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    # This project's own record of a model; of the copy another one is written.
+    return sorted(path for path in found if path.name != "model.json")
+
+
 def missing_files(folder: Path) -> list[str]:
     """Names of files that a model's folder lacks: configuration, tokenizer, weights."""
     missing = [name for name in _NEEDED if not (folder / name).is_file()]

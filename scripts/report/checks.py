@@ -156,6 +156,9 @@ def check_evidence(evidence: Mapping[str, Any], path: Path) -> None:
                 raise InputError(
                     f'{path}: "verdict.sentences.{key}" says {word}, which its tests do not allow. Run evaluate again.'
                 )
+    if leakage := evidence["tests"].get("leakage"):
+        fields = {"statistic": MAYBE, "settings.tail": NUMBER}
+        need(leakage if isinstance(leakage, dict) else {}, fields, path, "evaluate", "tests.leakage.")
     for number, row in enumerate(evidence["tests"]["baselines"]["strategies"]):
         fields = {"key": str, "label": str, "total_return": NUMBER}
         need(row if isinstance(row, dict) else {}, fields, path, "evaluate", f"tests.baselines.strategies[{number}].")

@@ -176,9 +176,12 @@ class EvidenceTable(Statements):
         test = self.tests.get("leakage")
         if not test:
             return []
-        statistic = "" if test.get("statistic") is None else f"no bar shared, {test['statistic']:,} to spare"
+        statistic = "" if test.get("statistic") is None else (
+            f"no bar shared but for tails of averages ({share(test['settings']['tail'])} of their weight at most), "
+            f"{test['statistic']:,} to spare"
+        )  # fmt: skip
         what = "Gap between training and test hours"
-        return self.row("leakage", (what, []), (statistic, ["statistic"]), ("", []))
+        return self.row("leakage", (what, []), (statistic, ["settings.tail", "statistic"]), ("", []))
 
     def probe_row(self) -> list[Fact]:
         """Answers that changed with dates, name and price level, where the probe ran."""

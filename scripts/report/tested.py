@@ -49,6 +49,8 @@ def sources(evidence: Evidence, key: str) -> tuple[str, ...]:
     if key == "market":
         after = (TRIALS,) if trials > 1 else ()
         return (*(f"1e4*{_MARKET}.{n}" for n in ("statistic", "interval")), f"{_MARKET}.p_value_adjusted", *after)
+    if key == "skill" and evidence["tests"]["sharpe"]["deflated"] is None:
+        return ("tests.sharpe.verdict",)
     return SOURCES[key]
 
 

@@ -1,8 +1,9 @@
-"""Bars: one row per hour (or any other fixed step), read with errors that name the line, written whole.
+"""Bars: one row per hour, read with errors that name the line, written whole.
 
 A bar's timestamp is its label in UTC. Exchanges label a bar by its opening time and its close is known when
 it ends, one step later; a decision "at bar t" is taken at that moment, with the closes up to and including t.
-Nothing here depends on it: what counts is that bars are in order and equally spaced.
+Nothing here depends on it: what counts is that bars are in order and an hour apart. Other steps are refused: all that
+is said of a result is said of hours.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from common.files import written_whole
 PRICES = ("open", "high", "low", "close")
 OPTIONAL = ("open", "high", "low", "volume")
 GAPS = ("refuse", "allow")
+STEP_S = 3600
 
 _YFINANCE = "The README shows the three lines that make such a file from yfinance."
 
@@ -59,8 +61,7 @@ def read_bars(path: str | Path, gaps: str = "refuse", name: str | None = None) -
     path
         CSV with a header.
     gaps
-        `refuse`: every step between bars must be the file's most common one. `allow`: any step, for markets
-        that close.
+        `refuse`: every bar must come an hour after the one before. `allow`: most of them, for markets that close.
     name
         What errors call the file, if not by its path.
 
@@ -68,7 +69,7 @@ def read_bars(path: str | Path, gaps: str = "refuse", name: str | None = None) -
     ------
     InputError
         For a missing file or column, no rows, a time or number that is not one, a price that is not positive,
-        times out of order or twice, a gap; names the line.
+        times out of order or twice, a gap, bars that are not hourly; names the line.
     """
     return checked_bars(_rows(Path(path), name or str(path)), name or str(path), gaps)
 
@@ -199,7 +200,7 @@ def _number(text: str, name: str, place: str) -> float:
 
 
 def _check_steps(seconds: np.ndarray, lines: list[int], path: str, gaps: str) -> None:
-    """Refuse times out of order and, unless gaps are allowed, steps other than the most common one."""
+    """Refuse times out of order, bars that are not hourly and, unless gaps are allowed, steps other than an hour."""
     if gaps not in GAPS:
         raise ValueError(f"gaps {gaps!r} is neither refuse nor allow")
     steps = np.diff(seconds)
@@ -207,15 +208,24 @@ def _check_steps(seconds: np.ndarray, lines: list[int], path: str, gaps: str) ->
     for i in np.flatnonzero(steps <= 0)[:1]:
         what = "is there twice" if steps[i] == 0 else f"comes after {times[i]}, but is earlier"
         raise InputError(f"{path}, line {lines[i + 1]}: time {times[i + 1]} {what}. Sort the file, one row per bar.")
-    if gaps == "allow" or len(steps) == 0:
+    if len(steps) == 0:
         return
     lengths, counts = np.unique(steps, return_counts=True)
-    usual = lengths[np.argmax(counts)]  # the shortest one, if several are as common
-    for i in np.flatnonzero(steps != usual)[:1]:
-        what = "a gap" if steps[i] > usual else "a bar too early"
+    usual = STEP_S if counts[lengths == STEP_S].sum() == counts.max() else lengths[np.argmax(counts)]
+    if usual != STEP_S:
+        i = int(np.argmax(steps == usual))
+        how = "Resample them to hours" if usual < STEP_S else "Give hourly ones"
+        raise InputError(
+            f"{path}, line {lines[i + 1]}: most bars are {_duration(usual)} apart, as {times[i]} and {times[i + 1]}, "
+            f"but must be hourly. {how}, each with the last close of its hour."
+        )
+    if gaps == "allow":
+        return
+    for i in np.flatnonzero(steps != STEP_S)[:1]:
+        what = "a gap" if steps[i] > STEP_S else "a bar too early"
         raise InputError(
             f"{path}, line {lines[i + 1]}: {what}: {_duration(steps[i])} from {times[i]} to {times[i + 1]}, "
-            f"where bars are {_duration(usual)} apart. Mend them, or set gaps: allow if the market closes."
+            f"where bars are {_duration(STEP_S)} apart. Mend them, or set gaps: allow if the market closes."
         )
 
 

@@ -19,6 +19,8 @@ STYLES = ("compact", "report")
 # and bars further back than this keep a small share of the weight. report: 2.0% (MACD's signal line; MACD
 # 1.2%, Wilder's RSI 0.8%); compact: 3.1% (squared returns in the volatility; 4.2% for the oldest move shown).
 LOOK_BACK = {"report": 64, "compact": 120}
+# The largest of these shares, by style.
+TAIL = {"report": 0.020, "compact": 0.042}
 
 # Last bars that a prompt shows one by one.
 SHOWN = 10
@@ -166,6 +168,11 @@ def _indicators(values: dict[str, np.ndarray], t: int, unit: float) -> str:
 def _number(value: float, sign: str = "") -> str:
     """Two decimals, never a negative zero."""
     return f"{round(float(value), _NOISE_DECIMALS):{sign}z.2f}"
+
+
+def style_of(prompt: str) -> str:
+    """The style of a prompt: a compact one has no words but its own."""
+    return "compact" if set(prompt.split(" ")) <= set(COMPACT_WORDS) else "report"
 
 
 def random_compact_prompt(rng: random.Random) -> str:

@@ -152,7 +152,7 @@ def _open_time(text: str, place: str) -> str:
     if unit is None:
         raise InputError(f"{place}: open time {text!r} is neither milliseconds nor microseconds. Give klines.")
     if int(digits) % unit:
-        raise InputError(f"{place}: open time {text!r} is not a whole second. Give klines of a minute or more.")
+        raise InputError(f"{place}: open time {text!r} is not a whole second. Give klines of an hour.")
     return datetime.fromtimestamp(int(digits) // unit, UTC).isoformat()
 
 

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from common.errors import InputError
-from trading.bars import Bars, parse_time
+from trading.bars import STEP_S, Bars, parse_time
 
 START_PRICE = 100_000.0
-STEP_S = 3600
 # Closes are rounded here. Rounding to cents would move the end capitals by a cent or so, this does not.
 DECIMALS = 4
 

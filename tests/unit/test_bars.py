@@ -118,18 +118,45 @@ def test_allowing_gaps_allows_nothing_else(tmp_path: Path, case: str) -> None:
         read_bars(written(tmp_path / "bars.csv", BAD[case][0]), gaps="allow")
 
 
-def test_the_spacing_is_the_most_common_step_of_any_length(tmp_path: Path) -> None:
-    days = [f"2025-01-0{day},1" for day in (1, 2, 3, 4)]
-    assert len(read_bars(written(tmp_path / "bars.csv", ["timestamp,close", *days]))) == 4
+def spaced(path: Path, *minutes: int) -> Path:
+    """A bars file with these minutes between its bars."""
+    times = np.datetime64("2025-01-01T00:00:00") + np.cumsum([0, *minutes]) * np.timedelta64(1, "m")
+    return written(path, ["timestamp,close", *(f"{time}Z,1" for time in times)])
+
+
+@pytest.mark.parametrize("gaps", ["refuse", "allow"])
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [
+        ([240] * 9, "line 3: most bars are 4:00:00 apart, .* must be hourly. Give hourly ones, each with"),
+        ([60, 240, 240], "line 4: most bars are 4:00:00 apart, as 2025-01-01T01:00:00Z and 2025-01-01T05:00:00Z"),
+        ([1440] * 3, "most bars are 1 day, 0:00:00 apart"),
+        ([15] * 9, "most bars are 0:15:00 apart, .* Resample them to hours, each with the last close of its hour"),
+    ],
+)
+def test_bars_that_are_not_hourly_are_refused(tmp_path: Path, minutes: list[int], words: str, gaps: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        read_bars(spaced(tmp_path / "bars.csv", *minutes), gaps)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_hourly_market_that_closes_is_hourly(tmp_path: Path) -> None:
+    path = spaced(tmp_path / "bars.csv", *[60, 60, 60, 1260] * 3)
+    assert len(read_bars(path, "allow")) == 13
+    with pytest.raises(InputError, match=r"line 6: a gap: 21:00:00 .* where bars are 1:00:00 apart"):
+        read_bars(path)
+    # Where hours are as common as another step, the file is hourly with gaps, or with bars too early.
+    assert len(read_bars(spaced(tmp_path / "bars.csv", 60, 1260), "allow")) == 3
+    assert len(read_bars(spaced(tmp_path / "bars.csv", 30, 60), "allow")) == 3
 
 
 PRICES = st.lists(st.floats(1e-12, 1e12), min_size=1, max_size=20)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(PRICES, st.integers(0, 2**32), st.integers(1, 10**6))
-def test_what_is_written_is_read_back_equal(tmp_path: Path, close: list[float], start: int, step: int) -> None:
-    time = (start + step * np.arange(len(close))).astype("datetime64[s]")
+@given(PRICES, st.integers(0, 2**32))
+def test_what_is_written_is_read_back_equal(tmp_path: Path, close: list[float], start: int) -> None:
+    time = (start + 3600 * np.arange(len(close))).astype("datetime64[s]")
     bars = Bars(time, np.array(close), {"open": np.array(close) / 3, "volume": np.arange(len(close)) / 7})
     write_bars(tmp_path / "bars.csv", bars)
     again = read_bars(tmp_path / "bars.csv")

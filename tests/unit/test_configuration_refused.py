@@ -215,6 +215,16 @@ def test_a_run_without_a_name_is_refused() -> None:
     assert problems({}) == ["run: missing; allowed: text of letters, digits, dots, dashes and underscores."]
 
 
+def test_a_variant_whose_prompts_look_back_into_the_training_hours_is_refused() -> None:
+    given = {"run": "x", "samples": {"prompt": "report"}, "variants": [{"name": "a", "prompt": "compact"}]}
+    assert problems(given) == [
+        'variants.0.prompt: given "compact"; allowed: one that looks back no further than the 64 bars of '
+        "samples.prompt (report), by which the splits lie apart; compact looks back 120."
+    ]
+    given = {"run": "x", "samples": {"prompt": "compact"}, "variants": [{"name": "a", "prompt": "report"}]}
+    resolve(given, SCHEMA)
+
+
 def test_several_problems_are_several_lines() -> None:
     lines = problems({"run": "x", "train": {"kl_beta": -1, "sead": 1}, "device": "tpu"})
     assert [line.split(":")[0] for line in lines] == ["device", "train.kl_beta", "train.sead"]

@@ -114,6 +114,48 @@ def test_the_reality_check_finds_a_variant_that_is_better() -> None:
     assert found.hansen <= found.white
 
 
+def drawn(variants: list[np.ndarray], benchmark: np.ndarray, block: int = 1) -> object:
+    return reality_check(benchmark, np.array(variants), block, 2000, np.random.default_rng(1))
+
+
+def test_of_variants_that_are_the_benchmark_there_is_nothing_to_test() -> None:
+    benchmark = np.random.default_rng(0).normal(0, 0.01, 500)
+    assert drawn([benchmark, benchmark.copy()], benchmark) is None
+    # The same numbers summed in another order are the same, too.
+    assert drawn([benchmark * (1 + 1e-15)], benchmark) is None
+
+
+def test_variants_of_which_the_best_is_the_benchmark_or_worse_have_p_value_one() -> None:
+    rng = np.random.default_rng(0)
+    benchmark = rng.normal(0, 0.01, 500)
+    for best in (benchmark, benchmark - 1e-3 * rng.random(500)):
+        found = drawn([best, best - 1e-3 * rng.random(500)], benchmark)
+        assert (found.hansen, found.white, found.best) == (1.0, 1.0, 0)
+
+
+@pytest.mark.parametrize("hours", [1, 2])
+def test_draws_that_equal_what_was_observed_count_against_it(hours: int) -> None:
+    # Better in one or two hours and equal in all others: as often as a draw has twice as many of these hours or more,
+    # it is as large, which of a Poisson number with mean 1 is 0.26, with mean 2 is 0.14. Without ties: 0.08 and 0.05.
+    benchmark = np.random.default_rng(0).normal(0, 0.01, 500)
+    better = benchmark.copy()
+    better[[7, 400][:hours]] += 0.01
+    for variants in ([better], [benchmark, better]):
+        found = drawn(variants, benchmark)
+        assert found.hansen == pytest.approx({1: 0.264, 2: 0.143}[hours], abs=0.03)
+        assert found.white == pytest.approx(found.hansen)
+    distance = resample(np.exp([better, benchmark]), 1, 2000, np.random.default_rng(1)).log_value @ [1, -1]
+    lead = float((better - benchmark).sum())
+    assert superiority(distance, lead) == pytest.approx({1: 0.264, 2: 0.143}[hours], abs=0.03)
+
+
+def test_no_block_is_so_long_that_all_paths_are_the_whole_record() -> None:
+    # Such paths have no variance, and any gain at all would pass.
+    trend = np.cumsum(np.random.default_rng(0).normal(size=300))
+    for bars in (30, 300):
+        assert block_length(trend[:bars], trend[:bars]).length <= bars / 3
+
+
 def test_the_reality_check_refuses_variants_on_other_bars() -> None:
     with pytest.raises(ValueError, match="same bars"):
         reality_check(np.zeros(5), np.zeros((2, 4)), 1, 10, np.random.default_rng(0))

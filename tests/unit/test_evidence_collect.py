@@ -63,6 +63,80 @@ def test_a_strategy_that_never_changes_has_a_defined_result(side: float, kind: s
     assert tests["reality_check"]["verdict"] == "not applicable"
 
 
+def test_variants_that_are_all_the_best_constant_position_have_nothing_to_test() -> None:
+    short = np.full(120, -1.0)
+    falling = small(short, close=np.geomspace(200, 100, 160) * np.resize([1.0, 1.001], 160))
+    found = collect(replace(falling, variants={"other": short.copy()}), Thresholds())[0]["reality_check"]
+    assert (found["benchmark_exposure"], found["verdict"]) == (-2.0, "not applicable")
+    assert (found["p_value"], found["p_value_white"], found["statistic"], found["best"]) == (None, None, None, None)
+    # One that differs is tested: the best of them is the constant position, which is no better than itself.
+    found = collect(replace(falling, variants={"other": falling.base}), Thresholds())[0]["reality_check"]
+    assert (found["p_value"], found["p_value_white"], found["verdict"]) == (1.0, 1.0, "not passed")
+    assert (found["statistic"], found["best"]) == (0.0, "trained")
+
+
+@pytest.mark.parametrize("move", [0.0, 0.001, -0.001])
+def test_on_a_market_without_variance_nothing_is_better_than_chance(move: float) -> None:
+    tests, verdict = collect(small(close=100 * (1 + move) ** np.arange(160.0), execution=Execution()), Thresholds())
+    json.dumps(tests, allow_nan=False)
+    assert tests["exposure_matched_null"]["p_value"] == 1.0
+    assert tests["baselines"]["p_value"] == 1.0
+    assert [tests[name]["verdict"] for name in ("regression", "timing")] == ["not applicable"] * 2
+    assert not any(verdict.words.values())
+
+
+def test_equal_series_have_p_value_one() -> None:
+    case = small()
+    tests, verdict = collect(replace(case, base=case.trained, variants={"same": case.trained}), Thresholds())
+    assert (tests["base"]["p_value"], tests["base"]["p_value_hours"]) == (1.0, 1.0)
+    assert tests["base"]["verdict"] == "not passed"
+    assert "base" not in verdict.outperformed
+
+
+@pytest.mark.parametrize(
+    ("latency", "counts"),
+    [
+        # Up but for each fifth hour. Whoever knows it is right in these 24 hours, too, in which always long is wrong.
+        (0, (24, 0)),
+        # Filled an hour later he is short in the 23 hours that follow one of them, and as wrong in the 24 as the other.
+        (1, (0, 23)),
+    ],
+)
+def test_hour_by_hour_the_positions_that_were_held_are_compared(latency: int, counts: tuple[int, int]) -> None:
+    market = np.where(np.arange(120) % 5 == 4, -0.01, 0.01)
+    close = 100 * np.cumprod(np.append(np.ones(31), 1 + market))
+    case = small(np.sign(market), base=np.ones(120), close=close, execution=Execution(latency=latency))
+    found = collect(case, Thresholds())[0]["base"]
+    assert (found["trained_only_right"], found["base_only_right"]) == counts
+    assert (found["p_value_hours"] < 0.05) == (latency == 0)
+
+
+def one_hour(usual: float, market: np.ndarray) -> tuple[dict, object]:
+    """The tests of who held the usual side in all hours but one, and was right in that one."""
+    close = 100 * np.cumprod(np.append(np.ones(31), 1 + market))
+    sides = np.full(120, usual)
+    sides[60] = usual + 1
+    return collect(small(sides, close=close[: 120 + 31]), Thresholds())
+
+
+def test_one_lucky_hour_passes_no_test_that_takes_hours_for_many() -> None:
+    rng = np.random.default_rng(0)
+    market = rng.normal(0, 0.004, 120)
+    market[60] = 0.05
+    # Flat but for the best hour: by its formula the probabilistic Sharpe ratio would be 0.977.
+    tests, verdict = one_hour(0.0, market)
+    assert (tests["sharpe"]["verdict"], tests["sharpe"]["deflated"]) == ("not applicable", None)
+    assert {tests[name]["verdict"] for name in ("regression", "timing")} == {"not applicable"}
+    # That one hour in 120 drawn at random is the best one has probability 0.008, whatever is normal.
+    assert [name for name, test in tests.items() if test["verdict"] == "passed"] == ["baselines"]
+    assert tests["baselines"]["p_value"] == pytest.approx(1 / 120, abs=0.01)
+    assert not any(verdict.words.values())
+    # Short but for that hour, which is most of what the market varies.
+    tests, verdict = one_hour(-1.0, market)
+    assert {tests[name]["verdict"] for name in ("regression", "timing")} == {"not applicable"}
+    assert not any(verdict.words.values())
+
+
 def test_an_account_that_is_wiped_out_has_a_defined_result() -> None:
     case = small(leverage=60.0)
     tests, verdict = collect(case, Thresholds())

@@ -25,6 +25,11 @@ def test_free_bars_are_those_that_neither_split_touches() -> None:
     assert found["free_bars"] == {"train to test": 2}
 
 
+def test_the_weight_behind_the_look_back_is_recorded() -> None:
+    found = leakage_record(BARS, {"train": BARS[:5], "test": BARS[9:]}, look_back=3, tail=0.02)
+    assert found["settings"] == {"look_back": 3, "horizon": 1, "tail": 0.02}
+
+
 def test_splits_that_share_a_bar_are_refused() -> None:
     with pytest.raises(ValueError, match="the test samples look back on 1 bars of the train samples"):
         leakage_record(BARS, {"train": BARS[:5], "test": BARS[8:]}, look_back=3)

@@ -57,6 +57,28 @@ def test_positions_that_never_change_are_never_better_than_chance(side: int) -> 
     assert (found.p_value, found.p_value_worse, found.runs) == (1.0, 1.0, 1)
 
 
+def ends(sides: np.ndarray, move: float) -> np.ndarray:
+    """Total return on a market that moves by as much in every hour."""
+    return np.prod(1 + 2 * sides * move, axis=1) - 1
+
+
+def test_rearrangements_that_earn_as_much_are_never_beaten() -> None:
+    # Products of the same factors in another order differ in their last digits.
+    sides = np.random.default_rng(0).choice([-1, 1], 400)
+    for move in (0.0, 0.0017):
+        found = exposure_matched_null(sides, lambda s: ends(s, move), 500, np.random.default_rng(0))  # noqa: B023
+        assert (found.p_value, found.p_value_worse) == (1.0, 1.0)
+        assert (found.percentile, found.percentile_shifts) == (0.5, 0.5)
+
+
+def test_one_change_of_sides_is_too_little_for_the_permutations() -> None:
+    # Long while it rose and short while it fell, but one run of each can be rearranged in one way only.
+    returns = np.repeat([0.001, -0.001], 100)
+    found = exposure_matched_null(np.sign(returns), lambda s: s @ returns, 500, np.random.default_rng(0))
+    assert (found.permutations.p_value, found.p_value) == (1.0, 1.0)
+    assert found.shifts.p_value < 0.05
+
+
 def test_a_trader_who_knows_the_next_hour_is_beyond_all_draws_and_one_who_errs_always_is_below() -> None:
     returns = np.random.default_rng(0).normal(0, 1, 200)
     for sign, column in ((1, "p_value"), (-1, "p_value_worse")):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from report_inputs import Run, edit_json, edit_lines, make_run, run_program
 import evaluate
 import simulate
 from common.errors import InputError
-from common.files import write_jsonl
+from common.files import read_jsonl, sha256, write_json, write_jsonl
+from trading.prompts import LOOK_BACK
 
 
 @pytest.fixture
@@ -79,6 +82,96 @@ def test_variants_are_tested_together_and_remembered(run: Run) -> None:
     assert evidence(run)["tests"]["sharpe"]["settings"]["trials"]["ledger"] == 2
     run_again = evidence(run, "--trials", 9)
     assert run_again["tests"]["sharpe"]["settings"]["trials"]["used"] == 9
+
+
+COMPACT, REPORT = "calm low flat moves = = = = = = = = = =", "You are trading one asset."
+
+
+def other_prompts(
+    run: Run,
+    factor: float = 1.0,
+    samples: str = "samples.jsonl",
+    asks: Any = REPORT,
+    run_folder: str = "another-run",
+) -> Path:
+    """A variant with prompts of its own, of the run's market times a factor; gives the run's samples their prices."""
+    bars = [line.split(",") for line in (run.folder / "market/bars.csv").read_text().splitlines()]
+    column = bars[0].index("close")
+    price = {row[0]: (float(row[column]), float(after[column])) for row, after in pairwise(bars[1:])}
+
+    def priced(rows: list[dict], scale: float = 1.0) -> list[dict]:
+        found = []
+        for row in rows:
+            now, after = price[row["metadata"]["timestamp"]]
+            facts = {"current_price": scale * now, "next_price": scale * after}
+            found.append({"prompt": [{"role": "user", "content": asks}], "metadata": row["metadata"] | facts})
+        return found
+
+    edit_lines(run.folder / "samples/test.jsonl", priced)
+    rows = read_jsonl(run.folder / "samples/test.jsonl")
+    path = run.folder / run_folder / "infer/other/decisions.jsonl"
+    write_jsonl(path.parent / samples, [row | {"label": ""} for row in priced(rows, factor)])
+    answers = read_jsonl(run.folder / "infer/base/decisions.jsonl")
+    write_jsonl(path, [row | {"prompt_sha256": "another"} for row in answers])
+    write_json(path.parent / "summary.json", {"inputs": {"samples": sha256(path.parent / samples)}})
+    return path
+
+
+@pytest.mark.parametrize("samples", ["samples.jsonl", "../../samples/test.jsonl"])
+def test_a_variant_of_other_prompts_is_of_the_same_market_by_the_prices_of_its_samples(run: Run, samples: str) -> None:
+    path = other_prompts(run, samples=samples)
+    assert evidence(run, "--variants", f"reworded={path}")["tests"]["reality_check"]["settings"]["variants"] == 2
+
+
+def test_a_variant_made_on_another_market_at_the_same_hours_is_refused(run: Run) -> None:
+    path = other_prompts(run, factor=1.0001)
+    said = refused(run, "--variants", f"reworded={path}")
+    assert said.startswith(f"{path}: was made on another market: ")
+    assert re.search(r"samples.jsonl, line 1, has current_price [\d.]+, .*test.jsonl has [\d.]+. Leave the", said)
+
+
+def test_a_variant_of_other_prompts_without_the_record_of_its_samples_is_refused(run: Run) -> None:
+    path = other_prompts(run)
+    (path.parent / "samples.jsonl").unlink()
+    assert "of which market they are cannot be said. Put them there, or leave" in refused(
+        run, "--variants", f"a={path}"
+    )
+    for unknown in ({"inputs": []}, {}):
+        write_json(path.parent / "summary.json", unknown)
+        assert "cannot be said" in refused(run, "--variants", f"a={path}")
+    (path.parent / "summary.json").unlink()
+    said = refused(run, "--variants", f"a={path}")
+    assert said.startswith(f"{path}: answers other prompts than ")
+    assert "summary.json says of which samples they are. Put the one there" in said
+    # With another chat template the prompts are others, too, of the same samples.
+    write_json(path.parent / "summary.json", {"inputs": {"samples": sha256(run.folder / "samples/test.jsonl")}})
+    assert evidence(run, "--variants", f"a={path}")["tests"]["leakage"]["verdict"] == "passed"
+
+
+def test_of_a_variant_of_the_run_itself_the_samples_may_be_held_back(run: Run) -> None:
+    path = other_prompts(run, run_folder="")
+    (path.parent / "samples.jsonl").unlink()
+    assert evidence(run, "--variants", f"a={path}")["tests"]["reality_check"]["settings"]["variants"] == 2
+    # Where they are there, they are compared, and have to be samples.
+    other_prompts(run, asks=[], run_folder="")
+    (run.folder / "leverage-2/evidence.json").unlink()
+    assert "samples.jsonl, line 1: has no prompt. Run samples again." in refused(run, "--variants", f"a={path}")
+    other_prompts(run, factor=1.01, run_folder="")
+    assert "was made on another market" in refused(run, "--variants", f"a={path}")
+
+
+def test_the_longest_look_back_of_all_variants_counts_for_leakage(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = other_prompts(run, asks=COMPACT)
+    said = refused(run, "--variants", f"long={path}")
+    assert said.startswith(
+        "--variants long: its prompts look back 120 bars, and so the test samples look back on 52 bars"
+    )
+    assert said.endswith("of the train samples. Leave it out, or make the run with samples.prompt: compact.")
+    monkeypatch.setitem(LOOK_BACK, "compact", 67)
+    for variants, free, look_back, tail in (([], 4, 64, 0.02), (["--variants", f"long={path}"], 1, 67, 0.042)):
+        found = evidence(run, *variants)["tests"]["leakage"]
+        assert found["statistic"] == free
+        assert found["settings"] == {"look_back": look_back, "horizon": 1, "tail": tail}
 
 
 def test_another_leverage_another_file_and_another_curve_are_refused(run: Run) -> None:

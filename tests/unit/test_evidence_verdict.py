@@ -151,6 +151,13 @@ def test_of_several_variants_a_constant_is_beaten_only_if_all_were_accounted_for
     assert verdict(replace(SKILLED, snooping_p=0.3), Thresholds()).outperformed == ("base",)
 
 
+def test_a_sharpe_ratio_of_too_few_hours_bears_no_word_and_the_verdict_says_so() -> None:
+    found = verdict(replace(SKILLED, deflated_sharpe=None), Thresholds())
+    assert (found.kind, any(found.words.values())) == ("better_than_chance", False)
+    assert found.sentences["skill"].startswith("It earned or lost in too few hours for its Sharpe ratio to be tested")
+    assert "skill" not in verdict(replace(CHANCE, deflated_sharpe=None), Thresholds()).sentences
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "words"),
     [

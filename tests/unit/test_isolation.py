@@ -108,9 +108,14 @@ def test_a_market_a_model_and_variants_are_named() -> None:
     settings = {
         "market": {"csv": {"path": "/data/bars.csv"}},
         "base_model": {"source": "folder", "folder": "/models/qwen"},
-        "evaluate": {"variants": ["seed1=/runs/1.jsonl"]},
+        "evaluate": {"variants": ["seed1=/runs/1/infer/trained/decisions.jsonl"]},
     }
-    assert named_paths(settings) == [Path("/data/bars.csv"), Path("/models/qwen"), Path("/runs/1.jsonl")]
+    # What says of which market a variant's decisions are has to be seen with them.
+    run = Path("/runs/1")
+    assert named_paths(settings) == [
+        *(Path("/data/bars.csv"), Path("/models/qwen"), run / "infer/trained/decisions.jsonl"),
+        *(run / "infer/trained/summary.json", run / "infer/trained/samples.jsonl", run / "samples/test.jsonl"),
+    ]
 
 
 def test_the_cache_of_a_model_from_the_hub_is_mounted_whole_and_not_made_before_a_job_needs_it(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from trading.answers import parse_answer
 from trading.bars import Bars
+from trading.features import VOLATILITY_HALF_LIFE
 from trading.prompts import (
     COMPACT_WORDS,
     LOOK_BACK,
@@ -20,12 +21,14 @@ from trading.prompts import (
     RSI,
     SHOWN,
     STYLES,
+    TAIL,
     TREND,
     VOLATILITY,
     build_prompts,
     compact_answer,
     compact_rationale,
     random_compact_prompt,
+    style_of,
 )
 
 BARS = 150
@@ -180,6 +183,31 @@ def test_drawn_prompts_use_every_word_about_evenly() -> None:
     for place, allowed in enumerate([VOLATILITY, RSI, TREND]):
         shares = [sum(w[place] == word for w in words) / 3000 for word in allowed]
         assert shares == pytest.approx([1 / len(allowed)] * len(allowed), abs=0.04)
+
+
+def test_the_tails_behind_the_look_back_have_the_weight_that_is_said() -> None:
+    age = np.arange(4000)
+
+    def exponential(span: int) -> np.ndarray:
+        return 2 / (span + 1) * (1 - 2 / (span + 1)) ** age
+
+    # Bars older than the look-back, in what a report shows: MACD, its signal line, Wilder's RSI.
+    macd = exponential(12) - exponential(26)
+    signal = np.convolve(macd, exponential(9))[: age.size]
+    behind = age > LOOK_BACK["report"]
+    shares = [np.abs(weights[behind]).sum() / np.abs(weights).sum() for weights in (macd, signal)]
+    shares.append((13 / 14) ** LOOK_BACK["report"])
+    assert shares == pytest.approx([0.012, 0.020, 0.009], abs=5e-4)
+    assert TAIL["report"] == round(max(shares), 3)
+    # The oldest move of a compact prompt is in units of the volatility of the bar before; a return has two bars.
+    squares = 0.5 ** (age / VOLATILITY_HALF_LIFE)
+    oldest = squares[age >= LOOK_BACK["compact"] - SHOWN].sum() / squares.sum()
+    assert TAIL["compact"] == round(oldest, 3)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_prompt_tells_its_style(style: str) -> None:
+    assert {style_of(prompt) for prompt in build_prompts(market(3), style)} == {style}
 
 
 def test_what_is_not_a_compact_prompt_has_no_rationale() -> None:

@@ -7,8 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import KINDS, Shelf, change_results, everything, finished, made, notes, presented, texts
+from report_inputs import run_program
+from report_runs import (
+    KINDS,
+    Shelf,
+    change_results,
+    everything,
+    finished,
+    made,
+    notes,
+    presented,
+    stand_in,
+    texts,
+    with_evidence,
+)
 
+import evaluate
+from common.errors import InputError
 from common.files import read_json
 from report import tested
 
@@ -150,12 +165,36 @@ def test_every_test_stands_in_the_table_with_its_verdict(decks: Shelf) -> None:
     assert rows[1][2] == tested.probability(tests["exposure_matched_null"]["p_value"])
 
 
+def test_the_gap_between_the_splits_is_said_to_have_tails_over_it(decks: Shelf) -> None:
+    (row,) = [row for row in table(decks["planted"][1].slides[7]) if row[0] == "Gap between training and test hours"]
+    assert row[1] == "no bar shared but for tails of averages (2.0% of their weight at most), 4 to spare"
+    assert "tests.leakage.settings.tail" in notes(decks["planted"][1].slides[7])
+
+
+def test_evidence_from_before_the_tails_were_recorded_is_refused(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    tests = read_json(run.folder / "leverage-2/evidence.json")["tests"]
+    del tests["leakage"]["settings"]["tail"]
+    change_results(run, evidence={"tests": tests})
+    with pytest.raises(InputError, match=r'no "tests.leakage.settings.tail"\. Run evaluate again'):
+        presented(run)
+
+
 @pytest.mark.parametrize("kind", ["constant", "no position"])
 def test_what_cannot_be_tested_has_no_numbers(decks: Shelf, kind: str) -> None:
     rows = table(decks[kind][1].slides[7])[1:]
     empty = [row for row in rows if row[3] == "not applicable"]
     assert len(empty) >= 4
     assert all(row[1:3] == ["n/a", "n/a"] for row in empty)
+
+
+def test_variants_that_are_all_the_best_constant_position_are_shown_as_not_tested(tmp_path: Path) -> None:
+    run = with_evidence(tmp_path, **KINDS["constant"])
+    same = run.folder / "infer/trained/decisions.jsonl"
+    run_program(evaluate.main, run.evaluate, "--variants", f"seed-1={same}")
+    stand_in(run)
+    (row,) = [row for row in table(presented(run).slides[7]) if "2 variants (Hansen)" in row[0]]
+    assert row[1:] == ["n/a", "n/a", "not applicable"]
 
 
 @pytest.mark.parametrize(

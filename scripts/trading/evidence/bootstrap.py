@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trading.evidence.draws import share_as_large
+
 Floats = NDArray[np.float64]
 
 # A total loss has no logarithm; one millionth of a millionth is as good as nothing.
@@ -143,8 +145,7 @@ def superiority(resampled: Floats, observed: float) -> float:
     """
     if abs(observed) < EQUAL and np.ptp(resampled) < EQUAL:
         return 1.0
-    centred = resampled - observed
-    return float((1 + np.count_nonzero(centred >= observed)) / (1 + centred.size))
+    return share_as_large(resampled - observed, observed)
 
 
 def _automatic(returns: Floats) -> float:

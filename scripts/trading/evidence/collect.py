@@ -114,16 +114,17 @@ def findings_of(
 def passes(findings: Findings, tests: Record, decided: Verdict, thresholds: Thresholds) -> dict[str, bool | None]:
     """Whether each test by itself reaches its threshold, given the number of trials; claims need the gate, too.
 
-    None where there is nothing to test: positions that never change, a single variant.
+    None where there is nothing to test: positions that never change, a single variant, variants that are all the best
+    constant position, too few hours for tests that rest on large samples.
     """
     level = thresholds.level
     deflated, snooping = findings.deflated_sharpe, findings.snooping_p
-    moves = findings.constant is None
+    moves, timed = findings.constant is None, tests["timing"]["statistic"] is not None
     corrected = corrected_p_values(findings)
     return {
         "exposure_matched_null": decided.null_p_adjusted <= level if moves else None,
-        "regression": has_alpha(findings, thresholds) if moves else None,
-        "timing": tests["timing"]["p_value_adjusted"] <= level if moves else None,
+        "regression": has_alpha(findings, thresholds) if moves and findings.alpha is not None else None,
+        "timing": tests["timing"]["p_value_adjusted"] <= level if moves and timed else None,
         "bootstrap": tests["bootstrap"]["p_value_adjusted"] <= level,
         "sharpe": deflated >= thresholds.deflated_sharpe if deflated is not None else None,
         "reality_check": snooping <= level if snooping is not None else None,

@@ -12,6 +12,7 @@ from trading.costs import final_value, simulate
 from trading.evidence.baselines import best_constant, random_with_exposure
 from trading.evidence.bootstrap import TINY
 from trading.evidence.case import CONSTANTS, Case
+from trading.evidence.draws import share_as_large
 from trading.evidence.null import circular_shifts
 from trading.evidence.reality_check import reality_check
 from trading.evidence.records import Record, interval
@@ -31,7 +32,10 @@ MOST_BPS, MOST_LEVERAGE = 1000.0, 200.0
 
 
 def reality_record(case: Case, block: int) -> Record:
-    """Hansen's and White's tests of all variants against the best constant position; no p-value for one variant."""
+    """Hansen's and White's tests of all variants against the best constant position.
+
+    There is no p-value for one variant alone, nor where each variant is that position.
+    """
     settings = case.settings
     record: Record = {
         "statistic": None,
@@ -53,18 +57,20 @@ def reality_record(case: Case, block: int) -> Record:
     logs = np.log(np.maximum([path.growth for path in case.variant_paths.values()], TINY))
     rng = settings.generator("reality_check")
     found = reality_check(benchmark, logs, block, settings.reality_check, rng)
+    record["benchmark_exposure"] = exposure
+    if found is None:
+        return record
     return record | {
         "statistic": found.difference,
         "p_value": found.hansen,
         "p_value_white": found.white,
-        "benchmark_exposure": exposure,
         "best": list(case.variant_paths)[found.best],
     }
 
 
 def base_record(case: Case, differences: Record) -> Record:
     """The trained model against the one before training, and the spread over variants."""
-    right = {key: case.sides[key] * case.returns > 0 for key in ("trained", "base")}
+    right = {key: case.paths[key].position * case.returns > 0 for key in ("trained", "base")}
     only_trained = int((right["trained"] & ~right["base"]).sum())
     only_base = int((right["base"] & ~right["trained"]).sum())
     ends = {name: float(path.growth.prod() - 1) for name, path in case.variant_paths.items()}
@@ -74,7 +80,7 @@ def base_record(case: Case, differences: Record) -> Record:
         "p_value": differences["base"]["p_value"],
         "interval": differences["base"]["interval"],
         "method": "ratio of end capitals on the same hours, paired stationary bootstrap; hours in which only one "
-        "of the two was right: exact binomial test (McNemar)",
+        "of the two held the right side: exact binomial test (McNemar)",
         "settings": {"paths": case.settings.bootstrap, "confidence": case.settings.confidence},
         "seed": case.settings.seed,
         "trained_only_right": only_trained,
@@ -103,7 +109,7 @@ def baselines_record(case: Case) -> Record:
     ]
     return {
         "statistic": observed,
-        "p_value": float((1 + np.count_nonzero(ends - 1 >= observed)) / (1 + ends.size)),
+        "p_value": share_as_large(ends - 1, observed),
         "interval": interval(ends - 1, settings.confidence),
         "method": "total return against traders that draw each hour's side at random, long, short and flat as often "
         "as the model; beside it simple rules and the constant exposure that was best in hindsight",

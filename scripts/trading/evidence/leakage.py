@@ -1,5 +1,8 @@
 """Leakage: no bar that a test prompt looks back on may belong to a training or validation sample.
 
+How far a prompt looks back is how far its simple averages and the bars that it shows reach, and all but a few per cent
+of the weight of its exponential averages, which never end (`trading.prompts.LOOK_BACK` and ``TAIL``).
+
 That features use the past only is held by property tests. What lies between the splits is checked on the very
 files that were trained and tested on.
 """
@@ -39,7 +42,11 @@ def read_times(path: Path) -> list[str]:
 
 
 def leakage_record(
-    bars: Sequence[str], splits: Mapping[str, Sequence[str]], look_back: int, probe: Mapping[str, Any] | None = None
+    bars: Sequence[str],
+    splits: Mapping[str, Sequence[str]],
+    look_back: int,
+    probe: Mapping[str, Any] | None = None,
+    tail: float = 0.0,
 ) -> Record:
     """What evidence.json says of leakage.
 
@@ -53,6 +60,8 @@ def leakage_record(
         Bars before the decision that a prompt depends on.
     probe
         What the leakage probe found, if it ran.
+    tail
+        Largest share of the weight of an exponential average in a prompt that lies on bars further back.
 
     Returns
     -------
@@ -82,8 +91,9 @@ def leakage_record(
         "p_value": None,
         "interval": None,
         "method": "bars that belong to neither of two neighbouring splits, looking back and results included; "
-        "evaluate stops where two splits share one",
-        "settings": {"look_back": look_back, "horizon": HORIZON},
+        "evaluate stops where two splits share one. The look-back is the longest of all variants' prompts; exponential "
+        "averages reach further, with a share of their weight (tail) at most",
+        "settings": {"look_back": look_back, "horizon": HORIZON, "tail": tail},
         "seed": None,
         "free_bars": distances,
         "probe": dict(probe) if probe else None,

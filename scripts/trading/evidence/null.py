@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trading.evidence.draws import share_as_large, share_below
+
 Directions = NDArray[np.int8]
 Floats = NDArray[np.float64]
 
@@ -129,9 +131,9 @@ def exposure_matched_null(
         shifts=shifts,
         permutations=permutations,
         p_value=max(family.p_value for family in families),
-        p_value_worse=max(_p_value(-family.values, -observed) for family in families),
-        percentile=_percentile(permutations.values, observed),
-        percentile_shifts=_percentile(shifts.values, observed),
+        p_value_worse=max(share_as_large(-family.values, -observed) for family in families),
+        percentile=share_below(permutations.values, observed),
+        percentile_shifts=share_below(shifts.values, observed),
         runs=len(run_starts(directions)),
         turnover=float(turnover(directions[np.newaxis])[0]),
     )
@@ -181,15 +183,7 @@ def _family(draws: Iterable[Directions], statistic: Callable[[Directions], Float
         values.append(statistic(chunk))
         turnovers.append(turnover(chunk))
     value = np.concatenate(values)
-    return Family(value, _p_value(value, observed), float(np.concatenate(turnovers).mean()))
-
-
-def _p_value(values: Floats, observed: float) -> float:
-    return float((1 + np.count_nonzero(values >= observed)) / (1 + values.size))
-
-
-def _percentile(values: Floats, observed: float) -> float:
-    return float((values < observed).mean() + (values == observed).mean() / 2)
+    return Family(value, share_as_large(value, observed), float(np.concatenate(turnovers).mean()))
 
 
 def _sizes(draws: int) -> list[int]:

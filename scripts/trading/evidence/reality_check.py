@@ -2,6 +2,10 @@
 
 Hansen's test of superior predictive ability (2005) and White's reality check (2000), from arch. arch divides no
 difference by its standard error: variances only decide which variants are too poor to matter.
+
+A best difference that is not above 0 has p-value 1: Hansen's statistic is the largest difference or 0, of the sample as
+of each draw, and all draws are at least as large as 0. arch counts draws that are larger than what was observed only;
+here ties count as well, as in all tests (`trading.evidence.draws`).
 """
 
 from __future__ import annotations
@@ -12,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+# Mean log growths a bar that differ by no more are equal: sums of the same numbers in another order.
+EQUAL = 1e-13
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,9 @@ class Snooping:
     difference: float
 
 
-def reality_check(benchmark: Floats, variants: Floats, block: int, draws: int, rng: np.random.Generator) -> Snooping:
+def reality_check(
+    benchmark: Floats, variants: Floats, block: int, draws: int, rng: np.random.Generator
+) -> Snooping | None:
     """Compare all variants with one benchmark.
 
     Parameters
@@ -47,6 +56,11 @@ def reality_check(benchmark: Floats, variants: Floats, block: int, draws: int, r
         Log growth a bar of each variant, shape (variants, bars).
     block
         Mean block length in bars.
+
+    Returns
+    -------
+    Snooping or None
+        None if no variant differs from the benchmark at any bar: there is nothing to test.
 
     Raises
     ------
@@ -59,10 +73,17 @@ def reality_check(benchmark: Floats, variants: Floats, block: int, draws: int, r
         raise ValueError(f"variants {variants.shape} and a benchmark of {benchmark.shape} are not on the same bars")
     if not (np.isfinite(benchmark).all() and np.isfinite(variants).all()):
         raise ValueError("log growth must be finite")
-    means = (variants - benchmark).mean(axis=1)
+    differences = variants - benchmark
+    if (np.abs(differences) <= EQUAL).all():
+        return None
+    means = differences.mean(axis=1)
     best = int(np.argmax(means))
-    # Losses: the negative of what is earned. arch's p-values have no 1 of the observed one: it is added here.
-    test = SPA(-benchmark, -variants.T, block_size=block, reps=draws, seed=rng)
+    if means[best] <= EQUAL:
+        return Snooping(1.0, 1.0, best, float(means[best]))
+    # Losses: the negative of what is earned. A benchmark that is better by nothing to speak of lowers what is observed
+    # and leaves the draws, which are centred, as they are: so ties are counted, too. arch's p-values have no 1 of the
+    # observed one: it is added here.
+    test = SPA(-benchmark - EQUAL, -variants.T, block_size=block, reps=draws, seed=rng)
     test.compute()
     hansen, white = ((1 + draws * float(test.pvalues[name])) / (1 + draws) for name in ("consistent", "upper"))
     return Snooping(hansen, white, best, float(means[best]))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trading.costs import final_value
 from trading.evidence import bootstrap, regression, sharpe
-from trading.evidence.case import Case
+from trading.evidence.case import LEAST_HOURS, Case
 from trading.evidence.null import Null, exposure_matched_null
 
 Floats = NDArray[np.float64]
@@ -150,7 +150,7 @@ def sharpe_record(case: Case, declared: int, ledger: int) -> Record:
         "kurtosis": None,
     }
     shape = shapes[0]
-    if shape is None:
+    if shape is None or case.active < LEAST_HOURS:
         return record
     year, confidence = math.sqrt(case.bars_per_year), case.settings.confidence
     variance = sharpe.trial_variance(shape, [other.ratio for other in shapes if other])
@@ -181,7 +181,7 @@ def _regression(name: str, found: regression.Regression | None, row: int, method
         "beta": None,
         "r_squared": None,
     }
-    if found is None:
+    if found is None or 0 < case.unusual < LEAST_HOURS:
         return record
     main, beta = found.coefficients[row], found.coefficients[1]
     return record | {

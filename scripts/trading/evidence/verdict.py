@@ -114,7 +114,8 @@ class Findings:
         Whether, at the cost that the thresholds name, it earns more than nothing, than both constant positions and
         than the median shift: else a drift of the market would pass for an edge.
     snooping_p
-        Hansen's test of all variants against the best constant position; None if only one variant was run.
+        Hansen's test of all variants against the best constant position; None if only one variant was run, or if
+        each of them is that position.
     """
 
     label: str

@@ -74,8 +74,11 @@ def chance(findings: Findings, thresholds: Thresholds, kind: str, adjusted_p: fl
 
 def skill(findings: Findings, thresholds: Thresholds, kind: str, words: dict[str, bool]) -> str:
     """What the deflated Sharpe ratio adds."""
-    if kind in ("no_position", "constant_position", "wiped_out") or findings.deflated_sharpe is None:
+    if kind in ("no_position", "constant_position", "wiped_out"):
         return ""
+    if findings.deflated_sharpe is None:
+        few = "It earned or lost in too few hours for its Sharpe ratio to be tested, which a larger claim needs."
+        return few if kind == "better_than_chance" else ""
     ratio = f"deflated Sharpe ratio {findings.deflated_sharpe:.3f}, {thresholds.deflated_sharpe:g} asked for"
     if words["skill"]:
         return f"The tests support skill on these hours ({ratio})."
