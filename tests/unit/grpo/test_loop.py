@@ -13,7 +13,7 @@ import torch
 
 from common.errors import InputError
 from grpo import loop as loop_module
-from grpo.checkpoint import folder_name
+from grpo.checkpoint import folder_name, iterations_in
 from grpo.learner import Learner, full_weights
 from grpo.loop import Loop, LoopSettings, own_places
 from grpo.metrics import merged_metrics
@@ -158,6 +158,29 @@ def test_a_signal_saves_and_stops(make_learner: Callable[..., Learner], tmp_path
     assert weights_of(done) == weights_of(straight)
 
 
+def test_a_stop_costs_no_checkpoint_that_an_undisturbed_training_keeps(
+    make_learner: Callable[..., Learner], tmp_path: Path
+) -> None:
+    loop = Loop(make_learner(), task(), settings(), tmp_path)
+
+    def iterate(iteration: int, log: object) -> dict:
+        if iteration == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return Loop.iterate(loop, iteration, quiet)
+
+    loop.iterate = iterate
+    with pytest.raises(SystemExit):
+        loop.run(quiet)
+    assert iterations_in(tmp_path) == [2, 4, 5]
+    Loop(make_learner(), task(), settings(), tmp_path).run(quiet)
+    assert iterations_in(tmp_path) == [4, 6]
+
+
+def test_the_last_checkpoint_is_kept_wherever_it_falls(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
+    Loop(make_learner(), task(), settings(iterations=5), tmp_path).run(quiet)
+    assert iterations_in(tmp_path) == [4, 5]
+
+
 def test_the_same_signal_again_within_moments_still_saves(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
     loop = Loop(make_learner(), task(), settings(save_every=1000), tmp_path)
 
@@ -281,6 +304,17 @@ def test_micro_batches_do_not_change_the_step(make_learner: Callable[..., Learne
 def test_validation_judges_every_prompt(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
     loop = Loop(make_learner(), task(reward=lambda number, text: float(number)), settings(), tmp_path)
     assert loop.validate()["reward"] == 2.0
+
+
+@pytest.mark.parametrize("prompts", [0, 5])
+def test_without_validation_prompts_there_is_no_validation(
+    make_learner: Callable[..., Learner], tmp_path: Path, prompts: int
+) -> None:
+    given = task()
+    given = replace(given, validation_prompts=given.validation_prompts[:prompts])
+    Loop(make_learner(), given, settings(validate_every=2), tmp_path).run(quiet)
+    rows = merged(tmp_path)
+    assert [row["iteration"] for row in rows if "validation" in row] == ([2, 4, 6] if prompts else [])
 
 
 def test_tensor_ranks_take_the_answers_of_the_first_to_their_own_device(
