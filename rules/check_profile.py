@@ -80,7 +80,12 @@ def problems(profile: Mapping[str, Any], known: Known) -> list[str]:
     for section in ("set-threads", "groups"):
         for rule, _ in _pairs(profile, section):
             found += _rule(f"{section}.{rule}", rule, known)
-    groups = {group for _, group in _pairs(profile, "groups")}
+    groups = set()
+    for rule, group in _pairs(profile, "groups"):
+        if isinstance(group, str | int):
+            groups.add(str(group))
+        else:
+            found.append(f"groups.{rule}: given {group!r}; write the name of one group.")
     for group, _ in _pairs(profile, "group-components"):
         if group not in groups:
             found.append(_line(f"group-components.{group}", "no group of this profile", group, groups))
@@ -196,7 +201,8 @@ def _line(place: str, what: str, name: str, names: Collection[str]) -> str:
 def main() -> None:
     """Command line: exit code 1 if anything is found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("profile", type=Path, nargs="?", default=Path("slurm/config.yaml"))
+    default, what = Path("slurm/config.yaml"), "a profile, file or folder (default: %(default)s)"
+    parser.add_argument("profile", type=Path, nargs="?", default=default, help=what)
     path = parser.parse_args().profile
     path = path / "config.yaml" if path.is_dir() else path
     try:

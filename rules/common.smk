@@ -3,16 +3,17 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from shlex import quote
 
 sys.path.insert(0, str(Path(workflow.basedir) / "rules"))
 sys.path.append(str(Path(workflow.basedir) / "scripts"))
 from configuration import ConfigurationError, chosen, flags, missing_files, read_schema, resolve, text
-from containers import ContainerError, provide
+from containers import ContainerError, given_arguments, provide
 from containers import record as record_images
 from digest import code_digest, constant
-from images import image_of, image_path, root_arguments
+from images import image_of, image_path
 from isolation import (
     arguments,
     handed_on,
@@ -75,20 +76,34 @@ def code(rule_name):
 IMAGES = {}  # name of a definition to the path of its image, of all rules
 
 
+def finished_images():
+    """The folder of finished images, if the configuration names one."""
+    return Path(config["containers"]["folder"]) if config["containers"]["folder"] else None
+
+
+@cache
+def base_given():
+    """What the images of the CPU rules start from."""
+    section = config["containers"]
+    try:
+        return given_arguments(Path.cwd(), section["bootstrap"], section["base"], finished_images())
+    except OSError as error:
+        sys.exit(f"containers.base: {error.filename}: {error.strerror}. Name a file that you may read.")
+
+
 def image(rule_name):
     """Container image of a rule; used only with --software-deployment-method apptainer."""
     name = image_of(rule_name, config["device"], config["train"]["engine"])
-    given = root_arguments(config["containers"]["bootstrap"], config["containers"]["base"])
-    IMAGES[name] = image_path(Path(workflow.basedir), name, given)
+    IMAGES[name] = image_path(Path(workflow.basedir), name, base_given())
     return IMAGES[name]
 
 
-def provide_or_stop(names):
-    """Make the images that are missing; if one cannot be made, one line and exit code 1."""
-    section = config["containers"]
-    given, folder = root_arguments(section["bootstrap"], section["base"]), section["folder"]
+def provide_or_stop(needed):
+    """Make the images that are missing and record all; if one cannot be had, one line and exit code 1."""
+    names = [name for name, path in IMAGES.items() if path in needed]
     try:
-        provide(Path.cwd(), names, given, Path(folder) if folder else None, section["scratch"])
+        provide(Path.cwd(), names, base_given(), finished_images(), config["containers"]["scratch"])
+        record_images(Path.cwd(), needed, Path(f"results/{config['run']}/containers.json"))
     except (ContainerError, OSError) as error:
         sys.exit(f"containers: error: {error}")
 

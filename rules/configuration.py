@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import difflib
 import json
@@ -245,6 +246,8 @@ def copied(schema: Schema) -> str:
 
 
 if __name__ == "__main__":
-    made = copied if "--json" in sys.argv[1:] else document
+    parser = argparse.ArgumentParser(description="Print config/README.md, made from config/schema.yaml.")
+    parser.add_argument("--json", action="store_true", help="print scripts/common/settings.json instead")
+    made = copied if parser.parse_args().json else document
     with reader_may_leave():
         sys.stdout.write(made(read_schema(Path(__file__).parents[1] / "config" / "schema.yaml")))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,15 +22,36 @@ from typing import TextIO
 from images import FOLDER, ROOT, image_path, read_definition, root_arguments, with_bases
 from isolation import arguments, scratch_folder
 from registry import RegistryError, digest_of
+from sums import SUMS, base_sha256, listed, read_sums, sha256, sha256_of
 
-SUMS = "SHA256SUMS"
 # Fast: half a minute of CPU less, 6% more bytes. gzip is what every cluster's kernel reads.
 _COMPRESSION = {"APPTAINER_MKSQUASHFS_ARGS": "-Xcompression-level 1"}
-_LIST = threading.Lock()
 
 
 class ContainerError(Exception):
     """An image that cannot be had; the message is one line that says why and what to do."""
+
+
+def given_arguments(project: Path, bootstrap: str, base: str | None, folder: Path | None) -> dict[str, str]:
+    """Build arguments of the root definition from the configuration, with the digest of a given image.
+
+    Without one where that is neither there nor known: :func:`provide` refuses it then, and a run that needs no image
+    does not care.
+
+    Parameters
+    ----------
+    project
+        The project's folder.
+    bootstrap, base
+        The configuration's.
+    folder
+        Where finished images lie, if the configuration names a folder.
+    """
+    given = root_arguments(bootstrap, base)
+    if bootstrap == "localimage" and base is not None:
+        digest = base_sha256(project, base, project / FOLDER, folder)
+        given |= {"digest": f"sha256:{digest}"} if digest else {}
+    return given
 
 
 def provide(
@@ -51,7 +70,7 @@ def provide(
     names
         Names of definitions.
     given
-        Build arguments of the root definition.
+        Build arguments of the root definition, by :func:`given_arguments`.
     folder
         Where finished images lie, with their SHA256SUMS; None to build what is missing.
     scratch
@@ -71,6 +90,12 @@ def provide(
     def missing_of(some: Iterable[str]) -> list[str]:
         return [name for name in dict.fromkeys(some) if not (project / image_path(project, name, given)).exists()]
 
+    names = list(names)
+    if given["bootstrap"] == "localimage" and "digest" not in given and ROOT in with_bases(project, names):
+        raise ContainerError(
+            f"containers.base: {given.get('base')} is not there, and no {SUMS} says what it was: images are named after"
+            f" its content. Copy it there, or the {SUMS} of where they were made to {folder or FOLDER}."
+        )
     missing = missing_of(names)
     if folder is not None:
         return [_taken(folder, project / image_path(project, name, given)) for name in missing]
@@ -90,26 +115,30 @@ def provide(
 
 
 def record(project: Path, images: Iterable[str], file: Path) -> None:
-    """Add images to a results' list of images: file name to SHA-256."""
+    """Add images to a results' list of images: file name to SHA-256, as they are now.
+
+    Raises
+    ------
+    ContainerError
+        If one is not what it was when it was made or taken.
+    """
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     sums = read_sums(project / FOLDER)
     for image in images:
-        known[Path(image).name] = sums.get(Path(image).name) or _listed(project / image)
+        path = project / image
+        found = sha256_of(path, path.parent)
+        if sums.get(path.name, found) != found:
+            raise ContainerError(
+                f"{image}: its SHA-256 is {found}, {FOLDER}/{SUMS} says {sums[path.name]}: it was changed since it was"
+                " made. Delete it, and the next run has it anew; if the change was meant, delete its line there."
+            )
+        known[path.name] = found if path.name in sums else listed(path, found)
     text = json.dumps(dict(sorted(known.items())), indent=2) + "\n"
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
         partial.write_text(text, encoding="utf-8")
         partial.replace(file)
-
-
-def read_sums(folder: Path) -> dict[str, str]:
-    """File name to SHA-256, as `sha256sum` writes them; nothing where there is no list."""
-    try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    return {name.lstrip("*"): digest for digest, name in (line.split() for line in lines if line.strip())}
 
 
 def _built(project: Path, name: str, given: Mapping[str, str], scratch: str | None) -> Path:
@@ -137,7 +166,7 @@ def _built(project: Path, name: str, given: Mapping[str, str], scratch: str | No
             ) from None
         finally:
             partial.unlink(missing_ok=True)
-    _listed(image)
+    listed(image)
     print(f"{image.name}: {image.stat().st_size / 1e6:.0f} MB, {time.monotonic() - start:.0f} s", flush=True)
     return image
 
@@ -157,12 +186,17 @@ def _base(project: Path, base: str | None, given: Mapping[str, str], chosen: Map
     if base is not None:
         name = image_path(project, base, given)
         image = project / name
-        return {"base": name, "digest": f"sha256:{read_sums(project / FOLDER).get(image.name) or _listed(image)}"}
+        return {"base": name, "digest": f"sha256:{read_sums(project / FOLDER).get(image.name) or listed(image)}"}
     if chosen["bootstrap"] == "localimage":
         given_image, link = (project / chosen["base"]).absolute(), project / FOLDER / ".given.sif"
+        if not given_image.is_file():
+            raise ContainerError(
+                f"containers.base: {chosen['base']} is not there, and images have to be built on it. Copy it there, or"
+                " take finished ones (containers.folder)."
+            )
         link.unlink(missing_ok=True)
         link.symlink_to(given_image)
-        return {"base": f"{FOLDER}/{link.name}", "digest": f"sha256:{_sha256(given_image)}"}
+        return {"base": f"{FOLDER}/{link.name}"}
     if chosen["bootstrap"] == "docker":
         try:
             digest = digest_of(chosen["base"])
@@ -210,8 +244,8 @@ def _apptainer(command: list[str], project: Path, environment: Mapping[str, str]
 
 def _taken(folder: Path, image: Path) -> Path:
     """Take a finished image, if it is the one that its list says."""
-    source, listed = folder / image.name, read_sums(folder).get(image.name)
-    if not source.is_file() or listed is None:
+    source, wanted = folder / image.name, read_sums(folder).get(image.name)
+    if not source.is_file() or wanted is None:
         what = f"no {image.name}" if not source.is_file() else f"{SUMS} does not list {image.name}"
         raise ContainerError(
             f"{folder}: {what}. Build it where that is possible (make containers), and copy containers/*.sif and"
@@ -225,30 +259,14 @@ def _taken(folder: Path, image: Path) -> Path:
         except OSError:  # on another disk
             shutil.copyfile(source, partial)
             partial.chmod(0o755)
-        found = _sha256(partial)
-        if found != listed:
-            raise ContainerError(f"{source}: its SHA-256 is {found}, {SUMS} says {listed}. Copy it again.")
+        found = sha256(partial)
+        if found != wanted:
+            raise ContainerError(f"{source}: its SHA-256 is {found}, {SUMS} says {wanted}. Copy it again.")
         partial.replace(image)
     finally:
         partial.unlink(missing_ok=True)
-    _listed(image, found)
+    listed(image, found)
     return image
-
-
-def _listed(image: Path, digest: str | None = None) -> str:
-    """Write an image's SHA-256 to the list beside it."""
-    digest = digest or _sha256(image)
-    with _LIST:
-        sums = read_sums(image.parent) | {image.name: digest}
-        partial = image.with_name(f".{SUMS}.{os.getpid()}.partial")
-        partial.write_text("".join(f"{value}  {name}\n" for name, value in sorted(sums.items())), encoding="utf-8")
-        partial.replace(image.parent / SUMS)
-    return digest
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def main() -> None:
@@ -261,7 +279,7 @@ def main() -> None:
     parser.add_argument("names", nargs="+", help="definitions in containers/, without .def")
     options = parser.parse_args()
     try:
-        given = root_arguments(options.bootstrap, options.base)
+        given = given_arguments(Path.cwd(), options.bootstrap, options.base, options.folder)
         made = provide(Path.cwd(), options.names, given, options.folder, options.scratch)
     except (ContainerError, OSError) as error:
         sys.exit(f"containers: error: {error}")

@@ -32,6 +32,4 @@ rule containers:
 onstart:
     if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
         make_cache_or_stop()
-        needed = sorted(workflow.dag.container_imgs)
-        provide_or_stop(name for name, path in IMAGES.items() if path in needed)
-        record_images(Path.cwd(), needed, Path(f"results/{config['run']}/containers.json"))
+        provide_or_stop(sorted(workflow.dag.container_imgs))

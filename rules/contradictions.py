@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+from inference.settings import HEAD_SIZES
 from slime_engine.layout import Layout
 from slime_engine.refusals import refusals
 
@@ -22,8 +23,14 @@ _TAKEN = ("trained", "base", "journal", "probe-journal", "variants-journal", "pr
 
 def contradictions(settings: Settings) -> list[str]:
     """One line for each."""
-    parts = (_sources, _splits, _training, _hours, _rules, _variants)
+    parts = (_run, _sources, _splits, _training, _hours, _rules, _variants)
     return [line for part in parts for line in part(settings)]
+
+
+def _run(settings: Settings) -> list[str]:
+    """A run that would lie in the folder of all runs' trials."""
+    other = "another name, because results/ledger counts the trials of all runs"
+    return [problem("run", "ledger", other)] if settings["run"] == "ledger" else []
 
 
 def _sources(settings: Settings) -> list[str]:
@@ -54,6 +61,9 @@ def _splits(settings: Settings) -> list[str]:
     if tiny["heads"] % tiny["query_groups"]:
         divisor = f"a divisor of heads ({tiny['heads']})"
         problems.append(problem("base_model.tiny.query_groups", tiny["query_groups"], divisor))
+    if settings["device"] == "cuda" and tiny["head_dim"] not in HEAD_SIZES:
+        sizes = f"{listed([str(size) for size in HEAD_SIZES])} with device: cuda, for SGLang's kernels there"
+        problems.append(problem("base_model.tiny.head_dim", tiny["head_dim"], sizes))
     for section, parts in (("train", ("heads", "query_groups", "ffn")), ("infer", ("heads", "ffn"))):
         tensor = settings[section]["tensor"]
         for name in parts:

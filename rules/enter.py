@@ -17,7 +17,9 @@ from isolation import started_elsewhere
 
 def main() -> None:
     """Become Apptainer: signals to the task are for the container."""
-    node = os.environ["SLURMD_NODENAME"]
+    node = os.environ.get("SLURMD_NODENAME")
+    if node is None:
+        sys.exit("containers: error: SLURMD_NODENAME is not set. The workflow starts this program, through srun.")
     try:
         call, environment = started_elsewhere(sys.argv[1:], os.environ)
     except OSError as error:

@@ -124,8 +124,9 @@ def _hash(project: Path, name: str, given: tuple[tuple[str, str], ...]) -> str:
     parts = [definition.text]
     if name == ROOT:
         chosen = dict(definition.arguments) | dict(given)
-        # A Debian mirror is an address; what it holds is the same everywhere.
-        parts.append(chosen["bootstrap"] if chosen["bootstrap"] == "debootstrap" else f"{chosen}")
+        # A Debian mirror is an address; what it holds is the same everywhere. A given image is what it holds.
+        meant = {"debootstrap": "debootstrap", "localimage": f"localimage {chosen['digest']}"}
+        parts.append(meant.get(chosen["bootstrap"], f"{chosen}"))
     requirements = [file for file in definition.copied if file.startswith("envs/") and file != CONSTRAINTS]
     parts += ["\n".join(_lines(project / file)) for file in requirements]
     if CONSTRAINTS in definition.copied:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from common.datasheet import GPUS
 from common.errors import InputError, run
@@ -207,7 +205,9 @@ def profile_configuration(profile: str | None) -> Path | None:
     file = Path(profile or "") / "config.yaml"
     if profile is None or not file.is_file():
         return None
-    named = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("configfile")
+    named = read_settings(file).get("configfile")
+    if named is not None and not isinstance(named, str):
+        raise SettingsFileError(f"{file}: configfile: given {named!r}. Write the path of one file.")
     return Path(os.path.relpath(file.parent / named)) if named else None
 
 
@@ -232,8 +232,8 @@ def main() -> None:
     parser.add_argument("--gpu", choices=sorted(GPUS), default="h100", help="GPUs that the run is planned for")
     parser.add_argument("--profile", help="profile of the run that is planned: with containers, their changes count")
     options = parser.parse_args()
-    options.configfile = options.configfile or profile_configuration(options.profile) or Path("config/config.yaml")
     try:
+        options.configfile = options.configfile or profile_configuration(options.profile) or Path("config/config.yaml")
         given = read_settings(options.configfile)
         settings = resolve(given, read_schema(PROJECT / "config" / "schema.yaml"))
     except SettingsFileError as error:

@@ -1,7 +1,8 @@
-"""A YAML file of settings as a person wrote it: whatever is wrong with it is one line. `settings_file.py FILE`."""
+"""A YAML file of settings as a person wrote it: whatever is wrong with it is one line."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,17 @@ def read_settings(path: Path) -> dict[Any, Any]:
         found = yaml.safe_load(text)
         problems = [f"{path}: {line}" for line in repeated(text)]
     except OSError as error:
-        raise SettingsFileError(f"{path}: {error.strerror}.") from None
+        raise SettingsFileError(f"{path}: {error.strerror}. Check the path and its permissions.") from None
     except UnicodeDecodeError:
         raise SettingsFileError(f"{path}: not UTF-8. Save it as UTF-8.") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise SettingsFileError(f"{path}{line}: not YAML: {error.problem or error.context}. Mend it.") from None
+    except (ValueError, RecursionError) as error:  # a date that does not exist, brackets without end
+        raise SettingsFileError(
+            f"{path}: not YAML: {error}. Mend it; text that looks like a date takes quotes."
+        ) from None
     except yaml.YAMLError as error:
         raise SettingsFileError(f"{path}: not YAML: {' '.join(str(error).split())}. Mend it.") from None
     if not isinstance(found, dict | None):
@@ -72,7 +77,9 @@ def repeated(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path, help="a configuration, or a profile")
     try:
-        read_settings(Path(sys.argv[1]))
+        read_settings(parser.parse_args().file)
     except SettingsFileError as error:
         sys.exit(str(error))

@@ -32,6 +32,8 @@ class TrainingPlan:
         Where the model's numbers are from.
     asking
         Seconds of the questions of `infer` (to one model), `probe` and `variants`, as far as they are known.
+    unanswered
+        Tokens of the longest answers to questions that do not fit a GPU beside the model; None if all do.
     """
 
     name: str
@@ -43,6 +45,7 @@ class TrainingPlan:
     footprint: Footprint
     pace: Pace | None
     asking: Mapping[str, float]
+    unanswered: int | None
     iterations: int
 
     @property
@@ -76,6 +79,7 @@ def plan_of(settings: Mapping[str, Any], results: Path, gpu: Gpu) -> TrainingPla
         footprint=memory,
         pace=pace(shape, engine, task, gpu, memory.at_once),
         asking=asking(settings, shape, gpu, task),
+        unanswered=unanswered(settings, shape, gpu, task),
         iterations=settings["train"]["iterations"],
     )
 
@@ -93,13 +97,7 @@ def asking(settings: Mapping[str, Any], shape: Qwen3Shape, gpu: Gpu, task: Task)
 
     def seconds(questions: int, **own: Any) -> float | None:
         """Seconds of as many questions, answered to the limit of tokens."""
-        one = replace(
-            task,
-            prompt=longest_prompt({**settings["samples"], **{key: own[key] for key in own if own[key] is not None}}),
-            answer=own.get("max_new_tokens") or infer["max_new_tokens"],
-            pool=infer.get("memory_fraction", 0.85),
-            server_gpus=infer.get("tensor", 1),
-        )
+        one = question_of(settings, task, own)
         at_once = footprint(shape, SLIME, one, gpu.memory).at_once
         if not at_once:
             return None
@@ -113,6 +111,25 @@ def asking(settings: Mapping[str, Any], shape: Qwen3Shape, gpu: Gpu, task: Task)
         each = [seconds(hours, **variant) for variant in settings["variants"]]
         found["variants"] = None if None in each else sum(each)
     return {rule: took for rule, took in found.items() if took is not None}
+
+
+def unanswered(settings: Mapping[str, Any], shape: Qwen3Shape, gpu: Gpu, task: Task) -> int | None:
+    """Tokens of the longest answer asked for, if a GPU does not hold one beside the model; None if it does."""
+    asked = [question_of(settings, task, own) for own in ({}, *settings["variants"])]
+    one = max(asked, key=lambda question: question.length)
+    return None if footprint(shape, SLIME, one, gpu.memory).at_once else one.answer
+
+
+def question_of(settings: Mapping[str, Any], task: Task, own: Mapping[str, Any]) -> Task:
+    """A question of `infer`, or of a variant with settings of its own, as the server sees it."""
+    infer = settings["infer"]
+    return replace(
+        task,
+        prompt=longest_prompt({**settings["samples"], **{key: own[key] for key in own if own[key] is not None}}),
+        answer=own.get("max_new_tokens") or infer["max_new_tokens"],
+        pool=infer.get("memory_fraction", 0.85),
+        server_gpus=infer.get("tensor", 1),
+    )
 
 
 def longest_prompt(samples: Mapping[str, Any]) -> int:
@@ -183,7 +200,13 @@ def _several(train: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def problems(plan: TrainingPlan) -> list[str]:
     """What cannot work, one line each."""
-    return refusals(plan.shape, plan.task, plan.footprint, plan.gpu.name, plan.gpu.memory)
+    found = refusals(plan.shape, plan.task, plan.footprint, plan.gpu.name, plan.gpu.memory)
+    if plan.unanswered is not None:
+        found.append(
+            f"infer: {plan.gpu.name} does not hold the model and one answer of {plan.unanswered} tokens: raise "
+            "infer.tensor or infer.memory_fraction, or lower max_new_tokens."
+        )
+    return found
 
 
 def duration(seconds: float | None) -> str:
@@ -230,7 +253,8 @@ def described(plan: TrainingPlan) -> str:
         each = [f"{names[rule]} {duration(took)}" for rule, took in plan.asking.items()]
         lines.append(f"  questions {', '.join(each)}")
     lines.append(
-        "  That is if every answer runs to its limit, without validations. Such estimates met the published memory of "
-        f"one run within 5% (allow {100 * MEMORY_ERROR:.0f}%), and published times within a factor of {FACTOR}."
+        "  That is if every answer runs to its limit, without validations. Such estimates met published memory of two "
+        f"trainings and two servers within 5% (allow {100 * MEMORY_ERROR:.0f}%), and published "
+        f"times within a factor of {FACTOR}."
     )
     return "\n".join(lines)

@@ -29,13 +29,15 @@ from archiving.collect import (
     without_paths,
 )
 from archiving.crate import describe
-from archiving.describe import citation, codemeta, zenodo
-from archiving.hosts import summary
+from archiving.describe import citation, cited, codemeta, zenodo
 from archiving.join import joined
 from archiving.pack import Content, with_checksums, write_zip
 from archiving.provenance import ended, host_facts, images, records, replay_rules
-from archiving.scan import Scanner, readable
+from archiving.reading import readable
+from archiving.scan import Scanner
 from archiving.source import Source, bundle, read_source, texts
+from archiving.took import took
+from archiving.verification.facts import version_of
 from archiving.verification.ledger import deck_entry
 from archiving.verification.words import settings_problems
 from common.errors import InputError, run
@@ -74,7 +76,7 @@ def main() -> None:
     if not args.market_data and not args.unmasked_answers:
         check_masked(args.configuration)
     files = contents(finished, source, args)
-    problems = secrets(files, source)
+    problems = secrets(files, source, args.configuration)
     if problems:
         print("\n".join(f"archive: error: {line}" for line in problems), file=sys.stderr)
         print("archive: nothing was packed. Take this out of the run or its sources.", file=sys.stderr)
@@ -124,6 +126,8 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     facts = run_record(finished, source, settings, without_paths(to_json(commands(finished, args.snakemake)), outside))
     facts["replay_rules"] = replay_rules(finished, args.snakemake)
     facts |= base_image(args.configuration, PROJECT)
+    version = version_of(facts["source"])
+    files["CITATION.cff"] = cited(files["CITATION.cff"], source, version)
     cff = citation(files["CITATION.cff"])
     licence = facts["data_licence"] = cards.data_licence(settings["market"], args.data_licence, cff["license"])
     files["data/run.json"] = to_json(facts)
@@ -135,15 +139,16 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
     files["data/claims.json"] = to_json(claims(finished, chosen, made))
     if not args.images and "data/containers/images.json" in files:
         left_out["the container images"] = "data/containers/images.json"
-    took = summary(json.loads(files[f"{HOST}/jobs.json"]))
-    files |= texts_for_people(finished, facts, took, left_out, licence)
+    spent = took(json.loads(files[f"{HOST}/jobs.json"]))
+    files |= texts_for_people(finished, facts, spent, left_out, licence)
     for name in ("verification", "replaying", "retraining"):
         files[PROGRAMS[name]] = joined(f"archiving.{name}.program").encode()
     description = described(finished, facts)
-    files["codemeta.json"] = to_json(codemeta(cff, source.commit))
+    files["codemeta.json"] = to_json(codemeta(cff, version))
     market = {f"{RESULTS}/{name}" for name in priced(finished, chosen)} | {f"data/{name}" for name in outside}
     market = {name for name in market & set(files) if not name.startswith("data/sources/variant-")}
-    files[".zenodo.json"] = to_json(zenodo(cff, facts["title"], description, licence if market else cff["license"]))
+    free = licence if market else cff["license"]
+    files[".zenodo.json"] = to_json(zenodo(cff, facts["title"], version, description, free))
     versions = {"python": platform.python_version(), "snakemake": pinned(files["data/requirements/workflow.txt"])}
     files["ro-crate-metadata.json"] = to_json(
         describe(files, facts, cff, description, versions, ended(finished, args.snakemake), market, licence)
@@ -190,7 +195,7 @@ def run_record(finished: Run, source: Source, settings: Mapping[str, Any], rules
     """run.json."""
     return {
         "run": finished.name,
-        "title": f"{settings['base_model']['name']} on {settings['market']['name']}: the run {finished.name}",
+        "title": cards.title(settings),
         "leverages": finished.leverages,
         "command": "snakemake --cores all --configfile configuration.json",
         **json.loads(rules),
@@ -225,7 +230,7 @@ def claims(finished: Run, chosen: Mapping[str, Path], made: Mapping[str, Any]) -
 
 
 def texts_for_people(
-    finished: Run, facts: Mapping[str, Any], took: str, left_out: Mapping[str, str], licence: str | None
+    finished: Run, facts: Mapping[str, Any], spent: str, left_out: Mapping[str, str], licence: str | None
 ) -> dict[str, Content]:
     """README, model card and data card."""
     metrics = [finished.json(f"leverage-{leverage}/metrics.json") for leverage in finished.leverages]
@@ -237,7 +242,7 @@ def texts_for_people(
     }
     settings = finished.configuration
     return {
-        "README.md": cards.readme(facts, metrics, evidence, market, took, left_out).encode(),
+        "README.md": cards.readme(facts, metrics, evidence, market, spent, left_out).encode(),
         "data/model-card.md": cards.model_card(
             finished.json("train/checkpoint.json"),
             finished.json("infer/trained/summary.json"),
@@ -265,9 +270,13 @@ def pinned(requirements: Content) -> str:
     return next(line.partition(b"==")[2] for line in text.splitlines() if line.startswith(b"snakemake==")).decode()
 
 
-def secrets(files: Mapping[str, Content], source: Source) -> list[str]:
+def secrets(files: Mapping[str, Content], source: Source, settings: Mapping[str, Any]) -> list[str]:
     """What must not be published, one line each."""
-    scanner = Scanner(str(Path.home()), (socket.gethostname(), socket.getfqdn()), os.environ, str(PROJECT))
+    user = os.environ.get("USER") or os.environ.get("LOGNAME") or ""
+    if user in str(settings.get("deck", {}).get("author") or "").split():
+        user = ""  # who wants to be named
+    hosts = (socket.gethostname(), socket.getfqdn())
+    scanner = Scanner(str(Path.home()), hosts, os.environ, str(PROJECT), user)
     programs = ("data/workflow/", "data/requirements/", "data/containers/", "data/schema.yaml", "data/source.patch")
     programs += tuple(PROGRAMS.values())
     found = scanner.name_problems(name for name in files if not name.startswith(programs))

@@ -110,7 +110,9 @@ def take_snapshot(args: argparse.Namespace, folder: Path) -> dict[str, object]:
             f"base_model: {source} is not there. This machine or container must see the hub's cache: set "
             "base_model.hub.cache to a folder that all nodes share."
         )
-    recorded = read_json(args.hub_record)["files"]
+    recorded = read_json(args.hub_record).get("files")
+    if not isinstance(recorded, dict):
+        raise InputError(f"{args.hub_record}: no record of files. Delete it and run fetch_model again.")
     for name, digest in recorded.items():
         if not (source / name).is_file() or sha256(source / name) != digest:
             raise InputError(f"{source / name}: not the file that {args.hub_record} records. Delete it and run again.")
@@ -143,8 +145,8 @@ def check_tokenizer(folder: Path, vocabulary: int) -> None:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # a broken file surfaces as any of a dozen types
+        (reason, *_) = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"{folder}: the tokenizer cannot be read ({reason}). Download the model again.") from None
     if not tokenizer.chat_template:
         raise InputError(f"{folder}: the tokenizer has no chat template. Use an instruct or thinking Qwen3.")

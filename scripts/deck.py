@@ -12,7 +12,7 @@ from pptx.presentation import Presentation as Deck
 from common.errors import InputError, run
 from common.files import read_json, sha256
 from common.provenance import check_input
-from report.checks import check_evidence, check_market, check_metrics
+from report.checks import check_evidence, check_market, check_metrics, check_model
 from report.content import Content
 from report.document import new_deck, save
 from report.findings import Findings
@@ -66,6 +66,7 @@ def main() -> None:
     check_input(files[evidence], args.evidence, "metrics", args.metrics)
     check_input(files[PARITY], args.parity, "manifest", args.manifest)
     check_base(files[results], files[BASE], args)
+    check_model(args.manifest, (args.inference, args.base_inference), args.parity)
     pictures = Pictures(*(getattr(args, name.replace("-", "_")) for name in PICTURES))
     check_pictures(pictures, args)
     given = (Record(files), results, evidence)

@@ -189,7 +189,7 @@ def make_case(
             f"{args.trained}: {len(trained)} decisions are too few to test anything, at least {LEAST_BARS} are needed. "
             "Raise samples.test."
         )
-    labels = {row.get("key"): row.get("label") for row in metrics["strategies"]}
+    labels = {str(row.get("key")): row.get("label") for row in metrics["strategies"] if isinstance(row, dict)}
     if not all(isinstance(labels.get(key), str) for key in ("trained", "base")):
         raise InputError(f"{args.metrics}: a strategy has no label. Run simulate again.")
     span = bars.time[start : start + len(trained) + 1]
@@ -221,8 +221,10 @@ def make_case(
 def directions(decisions: Decisions, metrics: dict[str, Any]) -> np.ndarray:
     """Directions as simulate traded them."""
     policy = metrics["parameters"].get("invalid")
-    if policy not in DIRECTION:
-        raise InputError(f"metrics: invalid is {policy!r}, none of {', '.join(DIRECTION)}. Run simulate again.")
+    if not isinstance(policy, str) or policy not in DIRECTION:
+        raise InputError(
+            f"metrics.json: parameters.invalid is {policy!r}, none of {', '.join(DIRECTION)}. Run simulate again."
+        )
     sides = decisions.directions(policy)
     return kept(sides) if metrics["terms"]["hold"] == "keep" else sides
 

@@ -6,13 +6,13 @@ import argparse
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.cpu_alone import on_cpu_alone
 from common.errors import InputError, run
 from common.files import read_json, remove_leftovers, sha256, write_json, written_whole
+from common.imports import soon
 from common.model_folder import folder_sum, listing_sum
 from common.provenance import check_input, record
 
@@ -78,7 +78,7 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
     weights, base, dtype = read_weights(path), read_tensors(args.base), stored_dtype(args.base)
     # As the files hold them: the comparison covers the files themselves.
     rounded = LazyTensors({name: lambda name=name: weights[name].to(dtype) for name in weights})
-    models = pool.submit(import_module, "grpo.parity")  # which takes as long as writing gigabytes
+    models = soon("grpo.parity")  # takes as long as writing gigabytes
     remove_leftovers(args.output)
     with written_whole(args.output) as folder:
         folder.mkdir()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 
 from common.cpu_alone import on_cpu_alone
 from common.errors import InputError, run
 from common.files import remove_leftovers, write_json, written_whole
+from common.imports import soon
 from common.model_folder import folder_sum
 from common.provenance import record
 
@@ -38,26 +38,27 @@ def main() -> None:
         from grpo.shape import read_shape
         from grpo.stored_weights import read_weights, write_weights
         from grpo.tensors import same_bits
-        from grpo.weights import check_tensors, to_megatron
+        from grpo.weights import check_tensors, to_hugging_face, to_megatron
 
         torch.set_num_threads(args.threads)
         shape = read_shape(args.base)
         tensors, layout = read_tensors(args.base), read_tensors(args.base, meta=True)
         check_tensors(layout, shape, str(args.base))
-        models = pool.submit(import_module, "grpo.parity")
         remove_leftovers(args.output)
         with written_whole(args.output) as folder:
             folder.mkdir()
             megatron = to_megatron(tensors, shape)
+            models = soon("grpo.parity")
             written = write_weights(folder, 0, megatron, to_megatron(layout, shape))
             read = read_weights(written)
-            equal = pool.map(lambda name: same_bits(read[name], megatron[name]), megatron)
+            back = to_hugging_face(read, shape)
+            equal = pool.map(lambda name: same_bits(back[name], tensors[name]), tensors)
             result = models.result().check_alone(args.base, read, shape)
             if made_from.result()["inputs"]["base"] != folder_sum(args.base):
                 raise InputError(
                     f"{args.base}: its weights are not those that model.json lists. Make or fetch the base model again."
                 )
-            if different := [name for name, same in zip(megatron, equal, strict=True) if not same]:
+            if different := [name for name, same in zip(tensors, equal, strict=True) if not same]:
                 raise InputError(f"{written}: {different[0]} is not as it was written. Check the disk and run again.")
             write_json(
                 folder / "parity.json",

@@ -46,6 +46,9 @@ def main() -> None:
     metrics, evidence = read_json(args.metrics), read_json(args.evidence)
     market, inference, manifest = read_json(args.market), read_json(args.inference), read_json(args.manifest)
     check_results(metrics, evidence, market, args)
+    recorded = {"parameters": dict, "versions": dict}
+    need(manifest, recorded, args.manifest, "train")
+    need(inference, recorded, args.inference, "infer")
     decisions, curves = read_decisions(args.decisions), read_equity(args.equity)
     check_hours(decisions, curves, args)
     made_of = {METRICS_KEY: sha256(args.metrics), EVIDENCE_KEY: sha256(args.evidence)}

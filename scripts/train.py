@@ -113,10 +113,7 @@ def main() -> None:
     from grpo.qwen3 import read_shape
 
     shape = read_shape(args.base)
-    imported = read_json(args.weights / "parity.json")
-    base = folder_sum(args.base)  # read of it are its tokenizer and configuration; its weights were imported
-    if imported["shape"] != shape.as_dict() or imported["inputs"]["base"] != base:
-        raise InputError(f"{args.weights}: was not imported from {args.base} as it is now. Run import_weights again.")
+    base = check_imported(args.weights, args.base, shape.as_dict())
     made_from = record(args, {"train": args.train, "validation": args.validation}, PACKAGES[args.engine])
     made_from["inputs"] = {"base": base, **made_from["inputs"], "weights": listing_sum(weight_sums(args.base))}
     key = checkpoint.key_of(determinants(args))
@@ -127,6 +124,23 @@ def main() -> None:
         trained = engine(Training(args, shape, samples, validation, folder), held)
         if trained is not None:
             write_results(args, trained, shape, key, folder, made_from)
+
+
+def check_imported(weights: Path, base: Path, shape: dict[str, Any]) -> str:
+    """See that the weights are those of this base model; its SHA-256.
+
+    Read of the base model are its tokenizer and configuration: its weights were hashed by import_weights.
+
+    Raises
+    ------
+    InputError
+        If they were made from another one.
+    """
+    record, found = read_json(weights / "parity.json"), folder_sum(base)
+    inputs = record.get("inputs")
+    if record.get("shape") != shape or not isinstance(inputs, dict) or inputs.get("base") != found:
+        raise InputError(f"{weights}: was not imported from {base} as it is now. Run import_weights again.")
+    return found
 
 
 def write_results(

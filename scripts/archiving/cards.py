@@ -8,6 +8,11 @@ from typing import Any
 Json = Mapping[str, Any]
 
 
+def title(settings: Json) -> str:
+    """What a run is called."""
+    return f"{settings['base_model']['name']} on {settings['market']['name']}: the run {settings['run']}"
+
+
 def percent(fraction: float) -> str:
     """A gain or loss with its sign."""
     return f"{100 * fraction:+,.2f}%"
@@ -54,14 +59,14 @@ def readme(
     metrics: Sequence[Json],
     evidence: Sequence[Json],
     market: Json,
-    took: str,
+    spent: str,
     left_out: Mapping[str, str],
 ) -> str:
     """README.md of an archive.
 
     Parameters
     ----------
-    took
+    spent
         Time, machines and energy, in sentences.
     left_out
         What is not in it, and where its SHA-256 stands.
@@ -81,7 +86,7 @@ def readme(
         verdicts(evidence),
         f"The sources are those of commit `{run['source']['commit']}`.{changed}",
         THREE_COMMANDS.format(run=run["run"], tolerance=f"{run['tolerances']['replay']:g}"),
-        f"**What it took.** {took} More in `data/host/jobs.json`.",
+        f"**What it took.** {spent} More in `data/host/jobs.json`.",
         WHAT_IS_WHERE,
     ]
     if left_out:
@@ -95,10 +100,11 @@ THREE_COMMANDS = """\
 
 | command, in this folder | what it does | needs |
 | --- | --- | --- |
-| `python verify.py` | checks every file's hash, every number on the slides and in README and model card against the \
-results and every setting against what they recorded, and computes equity, trades and all metrics again from the \
-model's raw answers and the prices; the tests' p-values and intervals it takes as they \
-stand | Python 3.10 or later and nothing else; seconds |
+| `python verify.py` | checks every file's hash, every number on the slides and in README and cards against the \
+results, every setting and model file against what they recorded, and computes equity, trades and all metrics again \
+from the model's raw answers and the prices. It takes as they are: p-values and intervals of the tests, what figures \
+and tearsheet show (it checks which files they were made of), the training's own records, the sources \
+| Python 3.10 or later and nothing else; seconds |
 | `python replay.py` | makes everything from the decisions to the slides again, the tests included, and compares it \
 | Linux, Python 3.11, git, and the pinned packages, which it installs; a minute |
 | `python retrain.py` | the same from the market on: trains the model again | the same, and as long as the run took |

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archiving.scan import WEIGHTS
+from archiving.reading import WEIGHTS
 from common.errors import InputError
 from common.files import dump, read_json, sha256
 from trading.bars import format_times, read_bars
@@ -126,7 +126,7 @@ def models(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in model_names(run):
         folder = run.path(f"model/{name}")
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
         found[name] = {
             "folder_sha256": sha256(folder),
             "files": {

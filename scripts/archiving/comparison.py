@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from archiving.hosts import makers
 from archiving.side_by_side import Absent, Row, compared, row
 from archiving.verification.checksums import digest
 from archiving.verification.container import ArchiveError, Files, content, opened
@@ -18,6 +19,7 @@ from common.errors import InputError
 
 ARCHIVED = "data/results/"
 REQUIREMENTS = "data/requirements/"
+JOB = re.compile(r"host/(?!\.|slurm\.json)[^/]+\.json")
 FIGURES = ("total_return", "final_capital", "max_drawdown", "sharpe", "trades", "hit_rate", "costs", "liquidated")
 
 
@@ -38,6 +40,11 @@ class Side:
     def present(self) -> frozenset[str]:
         """Names of all files."""
         return frozenset(self.files.names())
+
+    @cached_property
+    def folders(self) -> frozenset[str]:
+        """Names of all folders, each with a slash at its end."""
+        return frozenset(f"{above}/" for name in self.present for above in map(str, PurePosixPath(name).parents))
 
     def record(self, name: str) -> Any:
         """One of the archive's own JSON files; None where there is none."""
@@ -68,9 +75,8 @@ class Side:
 
     def asked(self) -> list[str]:
         """The models and variants whose decisions are there, the trained model first."""
-        return sorted(
-            (name for name in self._below("infer/") if "." not in name), key=lambda name: (name != "trained", name)
-        )
+        found = (name for name in self._below("infer/") if f"{self.prefix}infer/{name}/decisions.jsonl" in self.present)
+        return sorted(found, key=lambda name: (name != "trained", name))
 
     def stages(self) -> dict[str, dict[str, Any]]:
         """What each stage wrote down beside its result, in the order in which they ran."""
@@ -157,10 +163,10 @@ def settings(part: Side) -> Iterator[tuple[str, Any]]:
 def code(one: Side, two: Side) -> list[Row]:
     """Sources, container images and pinned packages: what could have run; `versions` is what ran."""
     found = compared("code", "commit", commit(one), commit(two))
-    if one.archived == two.archived:
-        found += compared("code", "container images", images(one), images(two))
-    else:  # a folder lists the images that were there for its rules, an archive those that made the results
-        found.append(row("code", "container images used", *(used(part) for part in (one, two))))
+    used = (images(one), images(two))
+    if used == ({}, {}):
+        found.append(row("code", "container images", "none", "none"))
+    found += compared("code", "container images", *used)
     return found + compared("code", "pinned packages", requirements(one), requirements(two))
 
 
@@ -179,25 +185,24 @@ def commit(part: Side) -> dict[str, Any] | None:
 
 
 def images(part: Side) -> dict[str, str] | None:
-    """SHA-256 of the container images by what runs in them.
+    """SHA-256 of the container images that the results were made in, by what runs in them.
 
-    None where a folder of results has no list of them. An archive without one was made without containers.
+    Empty where they were made without containers; None where no job recorded whether they were.
     """
     if part.archived:
+        worked = (part.record("data/host/jobs.json") or {"jobs": []})["jobs"]
         files = (part.record("data/containers/images.json") or {"sha256": {}})["sha256"]
     else:
-        files = part.record("containers.json")
-    if files is None:
+        worked = [part.record(name) for name in part.present if JOB.fullmatch(name)]
+        made = makers(worked)
+        used = {job.get("image") for name, job in made.items() if name in part.present or f"{name}/" in part.folders}
+        files = {name: sha for name, sha in (part.record("containers.json") or {}).items() if name in used}
+    if not files and not makers(worked):
         return None
     found = defaultdict(list)
     for name, sha256 in sorted(files.items()):
         found[f"image {re.sub(r'(-[0-9a-f]+)?[.]sif$', '', name)}"].append(sha256[:16])
     return {name: ", ".join(sums) for name, sums in found.items()}
-
-
-def used(part: Side) -> str | Absent:
-    """How many images a run used."""
-    return str(len(images(part) or ())) if part.archived else Absent.NOT_RECORDED
 
 
 def requirements(part: Side) -> dict[str, str] | None:

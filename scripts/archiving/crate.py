@@ -9,6 +9,7 @@ from typing import Any
 from archiving.cards import NOT_STATED
 from archiving.describe import LICENCES, author_name
 from archiving.pack import Content, sha256_of, size_of
+from archiving.verification.facts import version_of
 from common.errors import InputError
 
 WORKFLOW = "data/workflow/Snakefile"
@@ -80,6 +81,7 @@ def describe(
     root = crate.root_dataset
     date = run["source"]["date"]
     crate.name, crate.description, crate.datePublished = run["title"], description, date
+    root["version"] = version_of(run["source"])
     names = {cff["license"], data} if market else {cff["license"]}
     licences = {name: crate.add(ContextEntity(crate, *_licence(name))) for name in sorted(names, key=str)}
     licence = licences[cff["license"]]

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from archiving.cards import NOT_STATED
+from archiving.source import Source
 from common.errors import InputError
 
 LICENCES = "https://spdx.org/licenses/"
@@ -31,13 +32,28 @@ def citation(text: bytes) -> dict[str, Any]:
     return dict(found)
 
 
+def cited(text: bytes, source: Source, version: str) -> bytes:
+    """CITATION.cff of an archive: with the commit that it is of, and a version where it states none of its own."""
+    found = citation(text)
+    if "commit" in found:
+        raise InputError("CITATION.cff: names a commit, which cannot be its own. Delete the line; the archive adds it.")
+    own = {"version": version, "commit": source.commit}
+    stated = "".join(f'{key}: "{value}"\n' for key, value in own.items() if key not in found)
+    whole = text.rstrip(b"\n") + b"\n" + stated.encode()
+    if citation(whole) != own | found:
+        raise InputError(
+            "CITATION.cff: is in a form that nothing can be added to. Write each key on a line of its own."
+        )
+    return whole
+
+
 def author_name(author: Mapping[str, Any]) -> str:
     """As Zenodo writes it: family name first, or the name of a group."""
     names = [author[key] for key in ("family-names", "given-names") if author.get(key)]
     return ", ".join(names) or str(author.get("name", "unknown"))
 
 
-def codemeta(cff: Mapping[str, Any], commit: str) -> dict[str, Any]:
+def codemeta(cff: Mapping[str, Any], version: str) -> dict[str, Any]:
     """codemeta.json, version 3.0."""
     people = []
     for author in cff["authors"]:
@@ -57,7 +73,7 @@ def codemeta(cff: Mapping[str, Any], commit: str) -> dict[str, Any]:
         "description": " ".join(cff["abstract"].split()),
         "author": people,
         "license": f"{LICENCES}{cff['license']}",
-        "version": commit,
+        "version": version,
         "programmingLanguage": "Python",
         "runtimePlatform": "Python 3.11",
         "operatingSystem": "Linux",
@@ -66,7 +82,7 @@ def codemeta(cff: Mapping[str, Any], commit: str) -> dict[str, Any]:
     return found | ({"codeRepository": cff["repository-code"]} if cff.get("repository-code") else {})
 
 
-def zenodo(cff: Mapping[str, Any], title: str, description: str, data: str | None) -> dict[str, Any]:
+def zenodo(cff: Mapping[str, Any], title: str, version: str, description: str, data: str | None) -> dict[str, Any]:
     """.zenodo.json: what Zenodo's form asks for.
 
     Parameters
@@ -83,6 +99,7 @@ def zenodo(cff: Mapping[str, Any], title: str, description: str, data: str | Non
     return {
         "upload_type": "dataset",
         "title": title,
+        "version": version,
         "description": description,
         "creators": creators,
         "license": data.lower() if data else "other-closed",

@@ -1,12 +1,11 @@
-"""Times and machines of a run: what its jobs wrote down, what Slurm's accounting knows, and what it comes to."""
+"""Times and machines of a run: what its jobs wrote down, and what Slurm's accounting knows."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,70 +96,3 @@ def parsed(text: str) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def totals(found: Sequence[Mapping[str, Any]], slurm: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a run took: hours of jobs, GPU hours by kind of GPU, energy in kWh as far as something measured it.
-
-    Parameters
-    ----------
-    found
-        As `jobs` gives them. A job's GPUs are those of its first node; Slurm's other nodes are taken to be like it.
-    slurm
-        As `accounted` gives them.
-    """
-    gpu_hours: dict[str, float] = defaultdict(float)
-    for job in found:
-        nodes = job["slurm"]["nodes"] if job.get("slurm") else 1
-        for gpu in job["gpus"]:
-            gpu_hours[gpu["name"]] += nodes * job["seconds"] / 3600
-    measured = [job["gpu_joules"] for job in found if job.get("gpu_joules")]
-    by_slurm = [row["joules"] for row in slurm if row["joules"]]
-    return {
-        "jobs": len(found),
-        "hours": round(sum(job["seconds"] for job in found) / 3600, 4),
-        "gpu_hours": {name: round(hours, 4) for name, hours in sorted(gpu_hours.items())},
-        "gpu_kwh": round(sum(measured) / 3.6e6, 4) if measured else None,
-        "slurm_jobs": sorted({job["slurm"]["job"] for job in found if job.get("slurm")}),
-        "slurm_gpu_hours": round(sum(row["seconds"] * row["gpus"] for row in slurm) / 3600, 4) if slurm else None,
-        "slurm_kwh": round(sum(by_slurm) / 3.6e6, 4) if by_slurm else None,
-        "processors": sorted({job["node"]["processor"] for job in found}),
-        "drivers": sorted({gpu["driver"] for job in found for gpu in job["gpus"]}),
-        "cuda": sorted({job["cuda"] for job in found if job.get("cuda")}),
-    }
-
-
-def benchmarked(files: Iterable[Path]) -> float:
-    """Hours that Snakemake measured of the last run of each rule."""
-    found = [re.match(r".*\n(\d+(?:\.\d+)?)\t", path.read_text(encoding="utf-8")) for path in files]
-    return round(sum(float(match[1]) for match in found if match) / 3600, 4)
-
-
-def spelt(hours: float) -> str:
-    """A time in hours, or in minutes where it is shorter."""
-    return f"{hours:.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
-
-
-def summary(facts: Mapping[str, Any]) -> str:
-    """What a run took, in a sentence or two.
-
-    Parameters
-    ----------
-    facts
-        totals, and hours_of_last_runs.
-    """
-    total = facts["totals"]
-    said = f"The last run of each rule took {spelt(facts['hours_of_last_runs'])} together"
-    if not total["jobs"]:
-        return f"{said}; the run's jobs recorded no machines."
-    said += f"; all {total['jobs']} jobs of the run, failed and repeated ones too, {spelt(total['hours'])}"
-    said += f", on {', '.join(total['processors'])}."
-    if total["gpu_hours"]:
-        gpus = ", ".join(f"{hours:.2f} GPU hours on {name}" for name, hours in total["gpu_hours"].items())
-        said += f" {gpus} (driver {', '.join(total['drivers'])}; CUDA {', '.join(total['cuda']) or 'unknown'})."
-    energy = {"the GPUs by nvidia-smi": total["gpu_kwh"], "the jobs by Slurm": total["slurm_kwh"]}
-    known = [f"{kwh:.3f} kWh for {what}" for what, kwh in energy.items() if kwh is not None]
-    said += f" Energy: {', '.join(known)}." if known else " Nothing measured the energy."
-    if total["slurm_jobs"]:
-        said += f" Slurm jobs: {', '.join(total['slurm_jobs'])}."
-    return said

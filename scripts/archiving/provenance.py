@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from archiving.collect import HOST, Run, to_json, without_paths
-from archiving.hosts import accounted, benchmarked, jobs, makers, totals
+from archiving.hosts import accounted, jobs, makers
 from archiving.pack import Content, sha256_of
+from archiving.took import benchmarked, totals
 from common.errors import InputError
 from common.files import sha256
 from common.processor import processor
@@ -103,9 +104,10 @@ def host_facts(run: Run, snakemake: Path, paths: Mapping[str, Path]) -> dict[str
         leverage = re.fullmatch(r"[a-z]+-([0-9.]+)", path.stem)
         if path.stem != "archive" and (leverage is None or leverage[1] in run.leverages):
             found[f"{HOST}/benchmarks/{path.name}"] = path
-    took = benchmarked(found.values())
+    hours, steps = benchmarked(path.read_text(encoding="utf-8") for path in found.values())
     found |= {f"{HOST}/timing-{path.parent.name}.json": path for path in sorted(run.folder.glob("infer/*/timing.json"))}
-    facts = {"hours_of_last_runs": took, "totals": totals(worked, slurm), "slurm": slurm, "jobs": worked}
+    facts = {"hours_of_last_runs": hours, "steps_timed": steps, "totals": totals(worked, slurm), "slurm": slurm}
+    facts["jobs"] = worked
     recorded = to_json(provenance(run, snakemake))
     # Where the jobs wrote none down: results that were made before they did.
     made_on = facts["totals"]["processors"] or [processor()]

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
-from typing import BinaryIO
+from pathlib import PurePath
 
 # Tokens whose form gives them away, wherever they stand.
 TOKENS = {
-    "a private key": rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
+    "a private key": rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----",
     "an AWS key": rb"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
     "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,})",
     "a GitLab token": rb"\bglpat-[A-Za-z0-9_-]{20,}",
@@ -22,24 +17,28 @@ TOKENS = {
     "an API key": rb"\bsk-(?:[a-z]+-)*[A-Za-z0-9_-]{32,}",
     "a Google key": rb"\bAIza[A-Za-z0-9_-]{35}",
     "a Slack token": rb"\bxox[abposr]-[A-Za-z0-9-]{20,}",
+    "a Slack address": rb"\bhooks\.slack\.com/services/T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]{20,}",
+    "a Docker token": rb"\bdckr_pat_[A-Za-z0-9_-]{20,}",
+    "a Weights & Biases key": rb"\bwandb_v\d_[A-Za-z0-9_]{30,}",
+    "a web token": rb"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}",
+    "a password of .netrc": rb"\bmachine\s+\S+\s+login\s+\S+\s+password\s+[^\s<{$]{6,}",
     "a PyPI token": rb"\bpypi-[A-Za-z0-9_-]{50,}",
     "an authorization header": rb"(?i)(?:\bbearer|\bauthorization\W{1,6}(?:basic|token))\s+"
     rb"(?=[A-Za-z._~+/=-]*\d)[A-Za-z0-9._~+/=-]{12,}",
     "a password in an address": rb"\b[a-z][a-z0-9+.-]*://[^\s/:@\"'<>{}$]+:[^\s/@\"'<>{}$]{3,}@",
 }
 # What only the run's own files are searched for: in program texts such words mean other things.
-ASSIGNED = rb"(?i)(?:password|passwd|secret|api[_-]?key|access[_-]?token|auth[_-]?token|[?&]token)[\"']?\s*[=:]\s*"
+ASSIGNED = (
+    rb"(?i)(?:password|passwd|secret|api[_-]?key|access[_-]?(?:token|key)|auth[_-]?token|[?&]token)[\"']?\s*[=:]\s*"
+)
 FACTS = {
     "a secret": ASSIGNED + rb"[\"']?[A-Za-z0-9/+_.~-]{8,}",
     "a home folder": rb"(?:/home/|/Users/|[A-Za-z]:\\+Users\\+)[A-Za-z0-9_.-]+",
 }
-# Noise, in which any short name turns up sooner or later; too large to be read whole, besides.
-WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".distcp"})
-NOISE = WEIGHTS | {".bundle"}
-# One of a container image's parts: kind, whether it is one, place, size and name.
-DESCRIPTOR = struct.Struct("<i?12x2q40x128s384x")
-PARTITION = 0x4004  # its compressed files
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
+# Where a file says who made it: of a deck, a picture, a drawing.
+SIGNED = re.compile(r"docProps/|\.png$|, metadata$")
+ORDINARY_USERS = frozenset({"root", "user", "runner", "nobody"})
 ORDINARY_HOSTS = frozenset({"localhost", "localdomain", "ip6-localhost"})
 
 
@@ -57,15 +56,19 @@ class Scanner:
         Variables; the values of those named like secrets are searched for.
     project
         The project's folder.
+    user
+        Who is logged in: looked for in absolute paths and where a file says who made it.
     """
 
     home: str
     hosts: tuple[str, ...]
     environment: Mapping[str, str]
     project: str = ""
+    user: str = ""
     _everywhere: dict[str, re.Pattern[bytes]] = field(init=False, default_factory=dict)
     _facts: dict[str, re.Pattern[bytes]] = field(init=False, default_factory=dict)
     _names: dict[str, re.Pattern[bytes]] = field(init=False, default_factory=dict)
+    _signed: dict[str, re.Pattern[bytes]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         everywhere = dict(TOKENS)
@@ -90,8 +93,15 @@ class Scanner:
             facts["the name of this machine"] = rb"(?<![A-Za-z0-9_.-])(?:" + names + rb")(?![A-Za-z0-9_-])"
             everywhere["the name of this machine"] = rb"(?<=@)(?:" + names + rb")(?![A-Za-z0-9_-])"
             in_names["the name of this machine"] = rb"(?<![A-Za-z0-9])(?:" + names + rb")(?![A-Za-z0-9])"
+        signed = {}
+        if self.user and self.user not in ORDINARY_USERS:
+            user = re.escape(self.user.encode())
+            absolute = rb"(?<![A-Za-z0-9_.:/<-])(?:/[A-Za-z0-9_.-]+){0,4}/"
+            facts["the user's name"] = absolute + user + rb"(?![A-Za-z0-9_.-])"
+            signed["the user's name"] = rb"(?<![A-Za-z0-9_.-])" + user + rb"(?![A-Za-z0-9_-])"
         self._everywhere.update({what: re.compile(pattern) for what, pattern in everywhere.items()})
         self._facts.update({what: re.compile(pattern) for what, pattern in (everywhere | facts).items()})
+        self._signed.update({what: re.compile(pattern) for what, pattern in (everywhere | facts | signed).items()})
         self._names.update({what: re.compile(pattern) for what, pattern in (everywhere | facts | in_names).items()})
 
     def problems(self, texts: Iterable[tuple[str, bytes]], program_text: bool = False) -> list[str]:
@@ -104,9 +114,9 @@ class Scanner:
         program_text
             Whether these are sources, which are searched for tokens only.
         """
-        patterns = self._everywhere if program_text else self._facts
         found = []
         for name, text in texts:
+            patterns = self._everywhere if program_text else self._signed if SIGNED.search(name) else self._facts
             for what, match, line in _matches(text, patterns):
                 start = match[:4].decode("utf-8", "replace")
                 found.append(f"{name}, line {line}: {what} ({start}...)")
@@ -126,63 +136,3 @@ def _matches(text: bytes, patterns: Mapping[str, re.Pattern[bytes]]) -> Iterator
         match = next(filter(None, map(pattern.search, forms)), None)
         if match:
             yield what, match[0], match.string.count(b"\n", 0, match.start()) + 1
-
-
-def readable(name: str, content: Path | bytes) -> Iterator[tuple[str, bytes]]:
-    """What a file says: of a PowerPoint file its parts, a picture its notes, a container its head, weights nothing.
-
-    Compressed pixels are noise, too. A git bundle is searched as the texts that it holds.
-    """
-    if PurePath(name).suffix in NOISE:
-        return
-    if PurePath(name).suffix == ".sif":
-        with io.BytesIO(content) if isinstance(content, bytes) else open(content, "rb") as image:
-            yield name, image_head(image)
-        return
-    blob = content if isinstance(content, bytes) else content.read_bytes()
-    if name.endswith(".pptx"):
-        with zipfile.ZipFile(io.BytesIO(blob)) as deck:
-            for part in deck.namelist():
-                yield from readable(f"{name}, {part}", deck.read(part))
-    elif name.endswith(".png"):
-        yield name, b"\n".join(png_notes(blob))
-    else:
-        yield name, blob
-
-
-def image_head(image: BinaryIO) -> bytes:
-    """All of a container image in SIF but its compressed files: definition, labels, environment.
-
-    The form: https://github.com/apptainer/sif. Of what is none, its beginning.
-    """
-    head = image.read(1 << 16)
-    if head[32:41] != b"SIF_MAGIC":
-        return head
-    count, at = struct.unpack_from("<2q", head, 88)
-    image.seek(at)
-    table = image.read(count * DESCRIPTOR.size)
-    found = [head[:128]]
-    for number in range(len(table) // DESCRIPTOR.size):
-        kind, used, start, size, name = DESCRIPTOR.unpack_from(table, number * DESCRIPTOR.size)
-        if used and kind != PARTITION:
-            image.seek(start)
-            found += [name, image.read(size)]
-    return b"\n".join(found)
-
-
-def png_notes(blob: bytes) -> Iterator[bytes]:
-    """The texts in a PNG file."""
-    at = 8
-    while at + 8 <= len(blob):
-        size, kind = struct.unpack(">I4s", blob[at : at + 8])
-        data = blob[at + 8 : at + 8 + size]
-        at += 12 + size
-        if kind in (b"zTXt", b"iTXt"):
-            keyword, _, rest = data.partition(b"\0")
-            try:
-                packed = rest[1:] if kind == b"zTXt" else rest[2:].split(b"\0", 2)[2]
-                data = keyword + b" " + zlib.decompress(packed)
-            except (zlib.error, IndexError):
-                pass  # an iTXt need not be compressed
-        if kind in (b"tEXt", b"zTXt", b"iTXt", b"eXIf"):
-            yield data

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from common.errors import InputError
 
+# Whatever a user has set: the same sources have to give the same bytes.
+PLAIN = ("core.quotePath=false", "log.showSignature=false", "diff.suppressBlankEmpty=false")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -51,7 +54,7 @@ def git(folder: Path, *arguments: str, given: bytes | None = None, **variables: 
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     environment |= {"LC_ALL": "C", "TZ": "UTC", **variables}
-    command = ["git", "-c", "core.quotePath=false", *arguments]
+    command = ["git", *(part for setting in PLAIN for part in ("-c", setting)), *arguments]
     try:
         done = subprocess.run(command, cwd=folder, input=given, capture_output=True, env=environment, check=False)
     except FileNotFoundError:
@@ -89,13 +92,14 @@ def patch(folder: Path) -> bytes:
         }
         git(folder, "read-tree", "HEAD", **aside)
         git(folder, "add", "--all", ":/", **aside)
-        return git(folder, "diff", "--cached", "--binary", "--no-renames", "--no-ext-diff", "HEAD", **aside)
+        flags = ["--cached", "--patch", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv"]
+        return git(folder, "diff-index", *flags, "--indent-heuristic", "HEAD", **aside)
 
 
 def bundle(folder: Path, commit: str) -> bytes:
     """A git bundle of a commit and its history. However git has packed the repository, it gives the same bytes."""
     flags = ["--stdout", "--revs", "--threads=1", "--window=10", "--depth=50", "--compression=6"]
-    flags += ["--no-reuse-delta", "--no-reuse-object", "--no-use-bitmap-index", "--quiet"]
+    flags += ["--window-memory=0", "--no-reuse-delta", "--no-reuse-object", "--no-use-bitmap-index", "--quiet"]
     pack = git(folder, "-c", "core.bigFileThreshold=512m", "pack-objects", *flags, given=f"{commit}\n".encode())
     return f"# v2 git bundle\n{commit} HEAD\n\n".encode() + pack
 

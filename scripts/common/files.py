@@ -98,10 +98,10 @@ def read_json(path: str | Path) -> dict[str, Any]:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Run the stage that makes it.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of JSON, of UTF-8, of a number without end, of brackets without end
         raise InputError(f"{path}: not JSON ({error}). Delete it and make it again.") from None
     if not isinstance(value, dict):
-        raise InputError(f"{path}: holds a {type(value).__name__}, expected a JSON object.")
+        raise InputError(f"{path}: JSON, but no object. Delete it and make it again.")
     return value
 
 
@@ -127,7 +127,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
                     row = json.loads(line)
                     if not isinstance(row, dict):
                         raise ValueError(f"a {type(row).__name__}, not an object")
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise InputError(
                         f"{path}, line {number}: not a JSON object ({error}). Make the file again."
                     ) from None

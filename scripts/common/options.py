@@ -159,8 +159,8 @@ def allowed(schema: Schema) -> str:
 
 
 def _allowed(schema: Schema) -> str:
-    """`allowed` without null, for which an option is left out."""
-    return re.sub(r", or null[^(]*", " ", allowed(schema)).strip()
+    """`allowed` without null, for which an option is left out, and without YAML's quotes."""
+    return re.sub(r", or null[^(]*| in quotes", " ", allowed(schema)).strip()
 
 
 def _range(schema: Schema) -> str:

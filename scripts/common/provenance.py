@@ -77,8 +77,8 @@ def check_input(
     InputError
         If the SHA-256 recorded under `role` is not that of `file`.
     """
-    recorded = result.get("inputs", {}).get(role)
-    if recorded != (found or sha256(file)):
+    inputs = result.get("inputs")
+    if not isinstance(inputs, dict) or inputs.get(role) != (found or sha256(file)):
         raise InputError(
             f"{path}: was computed from another {role} file than {file}. Run the stage that makes {path} again."
         )

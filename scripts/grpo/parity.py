@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from megatron.core.models.gpt import GPTModel
+from transformers import AutoConfig, Qwen3ForCausalLM
+from transformers.modeling_utils import no_init_weights
 
 from common.errors import InputError
 from grpo import parallel
@@ -96,14 +98,11 @@ def _compare_layer(
     layer: int,
 ) -> dict[str, Any]:
     """Compare the model of one layer, `part`, on both sides."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.modeling_utils import no_init_weights
-
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     config.layer_types = config.layer_types[layer : layer + 1]
     config.num_hidden_layers, config.vocab_size = 1, part.vocabulary
     with no_init_weights():
-        theirs = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        theirs = Qwen3ForCausalLM(config).float().eval()
     pre = f"model.layers.{layer}."
     inner = {"model.layers.0." + n.removeprefix(pre): tensors[n] for n in tensors if n.startswith(pre)}
     missing, extra = theirs.load_state_dict({**their_top, **inner}, strict=False)
@@ -114,7 +113,7 @@ def _compare_layer(
     pre = f"decoder.layers.{layer}."
     inner = {"decoder.layers.0." + n.removeprefix(pre): weights[n] for n in weights if n.startswith(pre)}
     model.load_state_dict({**top, **inner}, strict=False)
-    return _agreement(f"{folder}, layer {layer}", theirs, model, part)
+    return _agreement(f"{folder}, layer {layer}", theirs, model, part, sequences=2)
 
 
 def compare(folder: Path, model: GPTModel, shape: Qwen3Shape, sequences: int = 4, length: int = 48) -> dict[str, Any]:
@@ -137,9 +136,7 @@ def compare(folder: Path, model: GPTModel, shape: Qwen3Shape, sequences: int = 4
     InputError
         If they differ by more than `TOLERANCE` of the largest logit.
     """
-    from transformers import AutoModelForCausalLM
-
-    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    theirs = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
     return _agreement(str(folder), theirs, model, shape, sequences, length)
 
 

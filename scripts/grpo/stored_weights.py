@@ -25,6 +25,7 @@ from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, Wri
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
 from common.errors import InputError
+from common.imports import soon
 from grpo.tensors import LazyTensors, own_memory
 
 TRACKER = "latest_checkpointed_iteration.txt"  # Megatron's name for it
@@ -124,6 +125,9 @@ def _mapped(reader: torch_dcp.FileSystemReader, path: Path, info: Any) -> torch.
     with open(path / info.relative_path, "rb") as file:
         part = torch.load(reader._slice_file(file, info), map_location="meta", weights_only=True)
     storage = part.untyped_storage()
+    if storage._checkpoint_offset is None:  # torch 2.9, in the images for CUDA, does not say where: read, not mapped
+        with open(path / info.relative_path, "rb") as file:
+            return torch.load(reader._slice_file(file, info), map_location="cpu", weights_only=True)
     place = info.offset + storage._checkpoint_offset  # as torch documents it for tensors loaded without their bytes
     stored = np.memmap(path / info.relative_path, np.uint8, mode="c", offset=place, shape=(storage.nbytes(),))
     whole = torch.from_numpy(stored).view(part.dtype)
@@ -156,10 +160,12 @@ def write_weights(
     target = root / folder_name(iteration)
     partial_folder = root / f".{target.name}.partial"
     partial_folder.mkdir(parents=True)
+    # Half of Megatron comes with it, which takes as long as writing a gigabyte.
+    megatron = soon("megatron.core.dist_checkpointing.core")
     with writable(target, partial_folder), quiet(), no_crc32():
         writer = torch_dcp.FileSystemWriter(str(partial_folder), thread_count=2)
         torch_dcp.save({}, storage_writer=writer, planner=(planner or OneByOne)(tensors, meta), no_dist=True)
-        # Half of Megatron is imported with them, which takes as long as writing a gigabyte: not before it is needed.
+        megatron.result()
         from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
         from megatron.core.dist_checkpointing.strategies.common import COMMON_STATE_FNAME
 

@@ -102,11 +102,20 @@ def to_megatron(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> Mappi
 def _join_qkv(tensors: Mapping[str, torch.Tensor], layer: str, shape: Qwen3Shape) -> torch.Tensor:
     size = (shape.query_groups, -1, shape.head_dim, shape.hidden)
     parts = [tensors[f"{layer}self_attn.{x}_proj.weight"].view(size) for x in "qkv"]
-    return torch.cat(parts, dim=1).reshape(-1, shape.hidden)
+    return _joined(parts, dim=1).reshape(-1, shape.hidden)
 
 
 def _join_fc1(tensors: Mapping[str, torch.Tensor], layer: str) -> torch.Tensor:
-    return torch.cat([tensors[f"{layer}mlp.{x}_proj.weight"] for x in ("gate", "up")])
+    return _joined([tensors[f"{layer}mlp.{x}_proj.weight"] for x in ("gate", "up")])
+
+
+def _joined(parts: list[torch.Tensor], dim: int = 0) -> torch.Tensor:
+    """`torch.cat`, which on the meta device would import torch's compiler, in whatever thread calls it first."""
+    if not parts[0].is_meta:
+        return torch.cat(parts, dim)
+    size = list(parts[0].shape)
+    size[dim] = sum(part.shape[dim] for part in parts)
+    return torch.empty(size, dtype=parts[0].dtype, device="meta")
 
 
 def to_hugging_face(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> Mapping[str, torch.Tensor]:

@@ -69,6 +69,7 @@ def load_model(args: argparse.Namespace) -> tuple[Model, PreTrainedTokenizerBase
     hardware = hardware_of(args)
     hardware.check()
     prepare_process(hardware, args.threads)
+    hardware.check_model(model)
     tokenizer = load_tokenizer(model)
     return model.stopping_at(tokenizer), tokenizer
 

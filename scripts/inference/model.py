@@ -31,6 +31,7 @@ class Model:
     context: int
     heads: int
     key_value_heads: int
+    head_size: int
     ffn: int
     # Two vectors (key, value) a layer and key-value head, in float32.
     cache_bytes_per_token: int
@@ -91,6 +92,7 @@ def read_model(folder: Path) -> Model:
         context=config["max_position_embeddings"],
         heads=config["num_attention_heads"],
         key_value_heads=config["num_key_value_heads"],
+        head_size=head_size(config),
         ffn=config["intermediate_size"],
         cache_bytes_per_token=2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * head_size(config),
         stop_ids=_stop_ids(folder, config),
@@ -183,7 +185,10 @@ def _stop_ids(folder: Path, config: dict[str, Any]) -> frozenset[int]:
     found: set[int] = set()
     for source in (config, read_json(settings) if settings.is_file() else {}):
         ids = source.get("eos_token_id")
-        found |= set(ids) if isinstance(ids, list) else {ids} if ids is not None else set()
+        ids = ids if isinstance(ids, list) else [] if ids is None else [ids]
+        if not all(isinstance(one, int) for one in ids):
+            raise InputError(f"{folder}: eos_token_id {ids} is no token's number. Copy or export the model again.")
+        found |= set(ids)
     return frozenset(found)
 
 

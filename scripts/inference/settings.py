@@ -14,6 +14,9 @@ from inference.model import Model
 ATTENTION = ("fa3", "flashinfer", "triton")
 # Those of them for which SGLang 0.5.6 keeps the prefix cache on; for the others it would turn it off with a warning.
 CACHED = ("fa3", "triton")
+# Numbers of a head that SGLang 0.5.6 rotates by itself on CUDA and all of those kernels take. For others, 512 aside, it
+# imports vLLM (layers/rotary_embedding.py), which neither it nor its image brings.
+HEAD_SIZES = (64, 128, 256)
 # Memory for keys and values on a CPU; a batch that needs more is worked off in parts.
 CACHE_BYTES = 2**30
 # Messages about an unfinished answer, each of which holds all of its tokens so far: one after so many tokens, and
@@ -62,6 +65,20 @@ class Hardware:
             raise InputError(
                 f"infer.prefix_cache: with infer.attention: {self.attention} answers would depend on what is in the "
                 f"cache. Set it to false, or attention to {' or '.join(CACHED)}."
+            )
+
+    def check_model(self, model: Model) -> None:
+        """Refuse a model that SGLang has no kernels for.
+
+        Raises
+        ------
+        InputError
+            Names the size of its heads.
+        """
+        if self.device == "cuda" and model.head_size not in HEAD_SIZES:
+            raise InputError(
+                f"{model.folder}: heads of {model.head_size}; on CUDA SGLang has kernels for "
+                f"{', '.join(map(str, HEAD_SIZES))}. Take another model, or set device to cpu."
             )
 
     def __str__(self) -> str:

@@ -30,6 +30,8 @@ class Engine:
         Whether a server (SGLang) samples, from a pool of its own; else the training itself, all answers at once.
     released
         Whether server and training leave the GPU to each other in turn.
+    own_layers
+        Whether its layers keep what this project's do (`planning.memory.own_layer_activations`).
     """
 
     name: str
@@ -45,10 +47,11 @@ class Engine:
     groups_whole: bool
     server: bool
     released: bool
+    own_layers: bool
 
 
 # slime's loss holds the logits in bfloat16, and copies in float32 for log-probabilities and entropy.
-SLIME = Engine("slime", 2, 4, 12, 0, True, 2, True, False, 18, False, True, True)
+SLIME = Engine("slime", 2, 4, 12, 0, True, 2, True, False, 18, False, True, True, False)
 
 
 def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: bool = False) -> Engine:
@@ -70,7 +73,9 @@ def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: 
     if optimizer == "offloaded":
         optimiser = 0
     sharded = optimizer != "replicated"
-    return Engine("megatron", number, 4, optimiser, number, sharded, number, recompute, True, 20, True, False, False)
+    return Engine(
+        "megatron", number, 4, optimiser, number, sharded, number, recompute, True, 20, True, False, False, True
+    )
 
 
 def engine_of(name: str, recompute: bool, released: bool, precision: str, optimizer: str) -> Engine:

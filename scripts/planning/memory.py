@@ -11,6 +11,9 @@ from planning.model import cache_bytes, weights
 # CUDA's context, NCCL's buffers, workspaces: of one process, and of trainer and server together, of which slime #1951
 # shows 3.2 GiB for one.
 OVERHEAD, OVERHEAD_WITH_SERVER = 1.5e9, 5e9
+# Of a server's process, before it measures the free memory that its pool is a share of: a GPU of 24,564 MiB (23.99 GiB)
+# had 23.08 GiB then (tests/unit/test_planning_published.py).
+BEFORE_SERVER = 0.98e9
 _LOGIT_COPIES = 5  # of the own sampler's last step: logits, log-softmax, probabilities, their sums, the draw
 
 
@@ -62,7 +65,7 @@ def footprint(shape: Qwen3Shape, engine: Engine, task: Task, memory: float) -> F
     token = cache_bytes(shape, 2 if engine.server else engine.number)
     if engine.server:
         served = weights(shape) * 2.0 / task.server_gpus
-        pool = task.pool * memory
+        pool = task.pool * (memory - BEFORE_SERVER)
         cache = max(0.0, pool - served)
         # What was released is on the host; contexts stay.
         sampling = {"server's weights": served, "server's cache": cache, "overhead": overhead}
@@ -101,12 +104,16 @@ def micro_batch(engine: Engine, task: Task) -> tuple[int, int]:
 
 def activations(shape: Qwen3Shape, engine: Engine, task: Task, tokens: int) -> float:
     """What a micro-batch keeps for its backward pass, in all layers of the fullest GPU."""
-    whole = layer_activations(shape, engine.number, task.tensor) * tokens
+    inputs = shape.hidden * engine.number
+    if engine.own_layers:
+        whole = own_layer_activations(shape, engine.number, task)
+    else:
+        whole, inputs = layer_activations(shape, engine.number, task.tensor), inputs / task.tensor
     layers = shape.layers / task.pipeline
     in_flight = task.pipeline  # micro-batches of the first stage
     if engine.recompute:
-        return tokens * shape.hidden * engine.number * layers * in_flight + whole
-    return whole * layers * in_flight
+        return tokens * (inputs * layers * in_flight + whole)
+    return tokens * whole * layers * in_flight
 
 
 def layer_activations(shape: Qwen3Shape, number: int, tensor: int) -> float:
@@ -127,3 +134,25 @@ def layer_activations(shape: Qwen3Shape, number: int, tensor: int) -> float:
     normed = shape.head_dim * (shape.heads + shape.query_groups)
     attention = shape.head_dim * (2 * shape.heads + 2 * shape.query_groups)
     return number * (4 * shape.hidden + normed + attention + 3 * shape.ffn) / tensor
+
+
+def own_layer_activations(shape: Qwen3Shape, number: int, task: Task) -> float:
+    """Bytes that one layer of the own loop keeps of one packed token on a GPU.
+
+    Nothing but norms is fused there, and its attention is handed keys and values for each head, and those of the
+    prompt again for each answer (`grpo.qwen3.PackedAttention`). In numbers: 4 hidden, on every rank; queries, keys and
+    values together; queries before their norm, and as the attention takes them, its output in parts and in one; keys
+    and values for each head; cosines and sines; gate and up, its activation, up again, and the product (5 ffn).
+    Counted on a CPU in tests/unit/grpo/test_activations.py.
+
+    Parameters
+    ----------
+    number
+        Bytes of an activation.
+    task
+        Its ``group``, ``prompt`` and ``answer``, and ``tensor`` ranks that share a layer, without sequence parallelism.
+    """
+    group = task.prompt + task.group * task.answer
+    repeated = (task.prompt + task.group * task.length) / group
+    attention = shape.head_dim * (shape.heads * (5 + 2 * repeated) + 2 * shape.query_groups)
+    return number * (4 * shape.hidden + 4 * shape.head_dim + (attention + 5 * shape.ffn) / task.tensor)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.files import read_json
 from trading.evidence.case import CONSTANTS
 from trading.evidence.verdict import KINDS, WORDS
 
@@ -38,6 +39,11 @@ METRICS: Kinds = {
     "strategies": list,
     "parameters.invalid": str,
     "inputs": dict,
+}
+TERMS: Kinds = {
+    **dict.fromkeys(("fee_bps", "slippage_bps", "funding_long_bps", "funding_short_bps", "maintenance_margin"), NUMBER),
+    **dict.fromkeys(("sizing", "hold"), str),
+    "latency": int,
 }
 STRATEGY: Kinds = {
     "key": str,
@@ -91,6 +97,22 @@ EVIDENCE: Kinds = {
     **dict.fromkeys((f"{_SENSITIVITY}.leverage.total_return.{key}" for key in STRATEGIES), list),
 }
 MARKET: Kinds = {"name": str, "synthetic": bool, "source": str, "parameters": dict}
+_RATES = (
+    *("learning_rate", "clip_low", "clip_high", "kl_beta", "entropy", "spike_threshold", "spike_floor"),
+    *("straggler_ratio", "reward_valid", "reward_scale", "reward_invalid"),
+)
+MANIFEST: Kinds = {
+    **dict.fromkeys(("name", "engine", "device", "parameters.spike_action"), str),
+    **dict.fromkeys(("iteration", "spikes"), int),
+    **dict.fromkeys((f"parameters.{name}" for name in _RATES), NUMBER),
+}
+ANSWERS: Kinds = {
+    **dict.fromkeys(("model", "engine", "device"), str),
+    "samples": int,
+    "parameters.max_new_tokens": int,
+    "parameters.temperature": NUMBER,
+}
+PARITY: Kinds = {"logits.relative_difference": NUMBER, "logits.tokens": int}
 
 
 def check_metrics(metrics: Mapping[str, Any], path: Path) -> None:
@@ -102,6 +124,9 @@ def check_metrics(metrics: Mapping[str, Any], path: Path) -> None:
         Names the file and the first field that is missing or of another type.
     """
     need(metrics, METRICS, path, "simulate")
+    given = metrics.get("terms", {})  # an older one has none
+    need({"terms": given}, {"terms": dict}, path, "simulate")
+    need(given, {name: kind for name, kind in TERMS.items() if name in given}, path, "simulate", "terms.")
     for number, row in enumerate(metrics["strategies"]):
         need(row if isinstance(row, dict) else {}, STRATEGY, path, "simulate", f"strategies[{number}].")
     keys = [row["key"] for row in metrics["strategies"]]
@@ -139,6 +164,14 @@ def check_evidence(evidence: Mapping[str, Any], path: Path) -> None:
 def check_market(market: Mapping[str, Any], path: Path) -> None:
     """The same for market/summary.json."""
     need(market, MARKET, path, "market")
+
+
+def check_model(manifest: Path, answers: Sequence[Path], parity: Path) -> None:
+    """The same for what training, inference and conversion say of the model."""
+    need(read_json(manifest), MANIFEST, manifest, "train")
+    for path in answers:
+        need(read_json(path), ANSWERS, path, "infer")
+    need(read_json(parity), PARITY, parity, "export_weights")
 
 
 def need(value: Mapping[str, Any], fields: Kinds, path: Path, stage: str, place: str = "") -> None:

@@ -85,12 +85,12 @@ class Methodology(Statements):
     def stability(self) -> Fact:
         """Spikes and stragglers."""
         threshold, floor = self.setting("spike_threshold"), self.setting("spike_floor")
-        action = self.setting("spike_action")
+        what = SPIKE_ACTIONS.get(action := self.setting("spike_action"), action)
         spikes, total = self.record.get(MANIFEST, "spikes"), self.record.get(MANIFEST, "iteration")
         ratio = self.setting("straggler_ratio")
         return self.record.fact(
             f"Spiky-loss detection (threshold {number(threshold)} of the last accepted loss, which counts as "
-            f"{number(floor)} at least; {SPIKE_ACTIONS[action]}): {spikes:,} of {total:,} iterations spiked; "
+            f"{number(floor)} at least; {what}): {spikes:,} of {total:,} iterations spiked; "
             f"straggler detection (slowest rank over the median above {number(ratio)})"
         )
 

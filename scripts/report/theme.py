@@ -28,6 +28,30 @@ def percent(fraction: float, digits: int = 2) -> str:
     return text.replace("-", "\N{MINUS SIGN}") if float(text.rstrip("%").replace(",", "")) else text[1:]
 
 
+def decimals(value: float) -> str:
+    """Two digits behind the point; a true minus."""
+    return f"{value:,.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def points(value: float) -> str:
+    """A fraction in basis points with its sign."""
+    return f"{1e4 * value:+,.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def tenth(value: float) -> str:
+    """A return to a tenth of a per cent."""
+    return percent(value, 1)
+
+
+def multiple(value: float) -> str:
+    """A ratio of end capitals: 1.19x, 55.1x; what is beyond all measure only as that."""
+    if value < 0.001:
+        return "<0.001x"
+    if value >= 1e6:
+        return ">1,000,000x"
+    return f"{value:.3g}x" if value < 1000 else f"{value:,.0f}x"
+
+
 def share(fraction: float, digits: int = 1) -> str:
     """A part of a whole: 0.531 is 53.1%."""
     return f"{100 * fraction:.{digits}f}%"

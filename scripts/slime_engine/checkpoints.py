@@ -12,6 +12,7 @@ from pathlib import Path
 from common.files import written_whole
 from grpo.checkpoint import TRACKER, folder_name, iterations_in
 
+ASIDE = "after_good"  # what a stop moved out of slime's way
 STATE = "rollout/global_dataset_state_dict_{}.pt"
 _FILES = (".metadata", "metadata.json", "common.pt")
 
@@ -34,9 +35,10 @@ def whole_iterations(root: Path) -> list[int]:
 def prepare(root: Path, goal: int) -> int:
     """Make slime go on from the newest whole checkpoint not beyond the goal; that iteration, or 0 to begin anew.
 
-    What a killed save left is deleted. Checkpoints of a longer training stay.
+    What a killed save left is deleted, and what a stop set aside. Checkpoints of a longer training stay.
     """
     root.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(root / ASIDE, ignore_errors=True)
     whole = whole_iterations(root)
     for number in iterations_in(root):
         if number + 1 not in whole:
@@ -49,6 +51,19 @@ def prepare(root: Path, goal: int) -> int:
     else:
         (root / TRACKER).unlink(missing_ok=True)
     return start
+
+
+def set_aside(root: Path, good: int | None) -> None:
+    """Move all checkpoints after the good one (all, if there is none) where neither slime nor `prepare` finds them."""
+    aside = root / ASIDE
+    (aside / STATE).parent.mkdir(parents=True, exist_ok=True)
+    for number in iterations_in(root):
+        if number + 1 > (good or 0):
+            folder = folder_name(number)
+            (root / folder).rename(aside / folder)
+            state = root / STATE.format(number)
+            if state.exists():
+                state.rename(aside / STATE.format(number))
 
 
 def prune(root: Path, keep: int, newest: int, good: int | None = None) -> None:

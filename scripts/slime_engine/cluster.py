@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import importlib.util
-import ipaddress
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import InputError
+from slime_engine.address import variables_of
 from slime_engine.nodes import Nodes
 from slime_engine.processes import process
 
@@ -94,18 +94,13 @@ def own_variables(base: Mapping[str, str], programs: Programs, imports: Path, he
     head
         Address of Ray's head, host:port.
     """
-    host = head.rpartition(":")[0]
     path = os.pathsep.join(filter(None, [str(imports), str(programs.megatron), base.get("PYTHONPATH")]))
     # The rule says how many threads a process has.
     threads = {name: value for name, value in base.items() if name == "OMP_NUM_THREADS"}
-    # slime's router listens where the machine's own name points to. SGLang has no password: on one machine its ports
-    # stay there. (Its engines, and all ports of Ray, are at the address that Ray's node was given.)
-    router = {"SLIME_HOST_IP": host} if ipaddress.ip_address(host).is_loopback else {}
     # Empty is no proxy for all that is asked here; the other machines may have set their own.
     direct = dict.fromkeys(PROXIES, "") | {"no_proxy": "*", "NO_PROXY": "*"}
     return (
         threads
-        | router
         | direct
         | {
             "PYTHONPATH": path,
@@ -173,7 +168,10 @@ def worker_command(
     # A keeper there, too. Ended, srun has Slurm kill all that descends from its task: what lost its parent does so
     # from the keeper. When the task itself gets SIGTERM (scancel, a time limit), the keeper ends it all.
     keeper = ["env", *given, sys.executable, str(SCRIPTS / "slime_engine" / "keeper.py"), "0"]
-    return [*step, *_container(environment), *keeper, *ray, *_resources(nodes)]
+    # Only there is it known under which address the others reach that machine.
+    host = variables["RAY_ADDRESS"].rpartition(":")[0]
+    there = [sys.executable, str(SCRIPTS / "slime_engine" / "address.py"), host]
+    return [*step, *_container(environment), *keeper, *there, *ray, *_resources(nodes)]
 
 
 def _container(environment: Mapping[str, str]) -> list[str]:
@@ -213,9 +211,9 @@ def ray(
         # Short, because sockets lie below it, and on this machine.
         temporary = Path(stack.enter_context(_temporary()))
         handle = stack.enter_context(open(log, "ab"))
-        started = [
-            stack.enter_context(process(head_command(programs, nodes, host, ports, temporary), variables, handle))
-        ]
+        command = head_command(programs, nodes, host, ports, temporary)
+        here = {**variables, **variables_of(host, os.environ)}
+        started = [stack.enter_context(process(command, here, handle))]
         _wait_for_port(host, ports[0], started[0], log)
         if nodes.others:
             command = worker_command(programs, nodes, variables, os.environ)

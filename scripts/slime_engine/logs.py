@@ -13,7 +13,8 @@ import re
 from dataclasses import dataclass
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_RECORD = re.compile(r"\.py:\d+ - (?P<kind>step|rollout|perf|eval) (?P<number>\d+): (?P<values>\{.*\})")
+_PLACE = re.compile(r"\.py:\d+ - ")  # of the line's own; what a model said may quote another behind it
+_RECORD = re.compile(r"(?P<kind>step|rollout|perf|eval) (?P<number>\d+): (?P<values>\{.*\})")
 _ACTOR = re.compile(r"^\s*\([^()]*pid=\d+[^()]*\)\s?")
 _CONSTANTS = {"nan": math.nan, "inf": math.inf, "True": True, "False": False, "None": None}
 
@@ -39,7 +40,9 @@ class Record:
 
 def parse_line(line: str) -> Record | None:
     """The metrics in one line of output; None if it holds none, or is cut short."""
-    match = _RECORD.search(_COLOUR.sub("", line.rpartition("\r")[2]))
+    text = _COLOUR.sub("", line.rpartition("\r")[2])
+    place = _PLACE.search(text)
+    match = _RECORD.match(text, place.end()) if place else None
     if match is None:
         return None
     try:

@@ -14,6 +14,15 @@ from common.errors import InputError
 
 Sizes = Mapping[str, tuple[int, ...]]
 _LAYER = "decoder.layers.self_attention."
+# What the model asks of a checkpoint. slime's patch of Megatron leaves random what a checkpoint does not have.
+_WEIGHTS = (
+    "embedding.word_embeddings.weight",
+    *(f"{_LAYER}{name}.weight" for name in ("linear_qkv", "linear_proj", "q_layernorm", "k_layernorm")),
+    *(f"decoder.layers.mlp.{name}.weight" for name in ("linear_fc1", "linear_fc2")),
+    *(f"decoder.layers.{name}.layer_norm_weight" for name in ("self_attention.linear_qkv", "mlp.linear_fc1")),
+    "decoder.final_layernorm.weight",
+)
+_UNTIED = "--untie-embeddings-and-output-weights"
 
 
 def model_arguments(shape: Mapping[str, Any]) -> list[str]:
@@ -47,7 +56,7 @@ def model_arguments(shape: Mapping[str, Any]) -> list[str]:
         "--qk-layernorm",
         "--swiglu",
         "--disable-bias-linear",
-        *([] if shape["tied_embeddings"] else ["--untie-embeddings-and-output-weights"]),
+        *([] if shape["tied_embeddings"] else [_UNTIED]),
     ]
 
 
@@ -64,7 +73,7 @@ def check_weights(arguments: Sequence[str], sizes: Sizes) -> None:
     Raises
     ------
     InputError
-        Names the argument, its value, and what the weights say.
+        Names the argument, its value, and what the weights say; or a weight that is missing.
     """
 
     def given(name: str) -> int:
@@ -77,23 +86,21 @@ def check_weights(arguments: Sequence[str], sizes: Sizes) -> None:
                 "Use the config.json that came with the weights and run import_weights again."
             )
 
-    def size(weight: str) -> tuple[int, ...]:
-        if weight not in sizes:
-            raise InputError(f"reference: the weights lack {weight}. Run import_weights again.")
-        return sizes[weight]
-
     norm, qkv = f"{_LAYER}q_layernorm.weight", f"{_LAYER}linear_qkv.weight"
     if ("--qk-layernorm" in arguments) != (norm in sizes):
         raise InputError(f"--qk-layernorm: given is not what the weights have ({norm}). Use a Qwen3.")
+    for weight in (*_WEIGHTS, *(["output_layer.weight"] if _UNTIED in arguments else [])):
+        if weight not in sizes:
+            raise InputError(f"reference: the weights lack {weight}. Run import_weights again.")
     channels = given("--kv-channels")
-    agree("--kv-channels", channels, norm, size(norm)[-1])
-    agree("--num-layers", given("--num-layers"), qkv, size(qkv)[0])
+    agree("--kv-channels", channels, norm, sizes[norm][-1])
+    agree("--num-layers", given("--num-layers"), qkv, sizes[qkv][0])
     # Rows of query, key and value of all groups: heads + 2 * groups, each as wide as the channels.
-    groups = (size(qkv)[1] // channels - given("--num-attention-heads")) // 2
+    groups = (sizes[qkv][1] // channels - given("--num-attention-heads")) // 2
     agree("--num-query-groups", given("--num-query-groups"), qkv, groups)
     embedding = "embedding.word_embeddings.weight"
-    agree("--vocab-size", given("--vocab-size"), embedding, size(embedding)[0])
-    agree("--hidden-size", given("--hidden-size"), embedding, size(embedding)[1])
+    agree("--vocab-size", given("--vocab-size"), embedding, sizes[embedding][0])
+    agree("--hidden-size", given("--hidden-size"), embedding, sizes[embedding][1])
 
 
 def check_parallel(shape: Mapping[str, Any], tensor: int, pipeline: int) -> None:

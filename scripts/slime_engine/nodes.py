@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.errors import InputError
+from slime_engine.address import towards
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,7 @@ def address_of(nodes: Nodes) -> str:
         return "127.0.0.1"
     other = nodes.others[0]
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-            way.connect((other, 9))  # sends nothing
-            address = way.getsockname()[0]
+        address = towards(other)
     except OSError as error:
         raise InputError(
             f"train.slime.nodes: no way to the machine {other} ({error.strerror}). Have its name resolved on all nodes."

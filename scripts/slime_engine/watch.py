@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from grpo.stability import SpikeDetector, WatchError
+from slime_engine.checkpoints import ASIDE
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,20 @@ class Limits:
     straggler_ratio: float
     window: int
     straggler_limit: int
+
+
+class SpikeError(WatchError):
+    """Spikes stop the training.
+
+    Attributes
+    ----------
+    good
+        Iteration of the newest checkpoint from before them; None if there is none.
+    """
+
+    def __init__(self, message: str, good: int | None) -> None:
+        super().__init__(message)
+        self.good = good
 
 
 @dataclass
@@ -109,28 +124,33 @@ class Watch:
         Raises
         ------
         WatchError
-            Says what stood out, and which is the last good checkpoint.
+            Says what stood out, and where a training that is started again goes on; a `SpikeError` if it was spikes.
         """
         limits = self.limits
-        number = self.good(iteration, saved)
-        good = (
-            f"the last good checkpoint is that of iteration {number} in {folder}"
-            if number
-            else f"{folder} has no checkpoint from before"
-        )
         if self.spikes and (limits.spike_action == "stop" or self.spikes >= limits.spike_limit):
             row = f", {self.spikes} in a row" if self.spikes > 1 else ""
-            raise WatchError(
+            good = self.good(iteration, saved)
+            raise SpikeError(
                 f"train: iteration {iteration}: spiky loss {loss:.4f}, last accepted {self._last()}{row}; "
-                f"{good}. Lower train.learning_rate, or, if the loss is only noisy, use larger "
-                "batches or raise train.spike_floor."
+                f"{_goes_on(folder, good, saved)}. If the loss is only noisy, raise train.spike_floor; a lower "
+                "train.learning_rate or larger batches begin a new training.",
+                good,
             )
         if limits.straggler_limit and self.slow >= limits.straggler_limit:
             raise WatchError(
                 f"train: iteration {iteration}: {self.slow} iterations in a row took more than "
-                f"{limits.straggler_ratio} times the median of those before; {good}. "
+                f"{limits.straggler_ratio} times the median of those before; "
+                f"{_goes_on(folder, max(saved, default=None), saved)}. "
                 "Look at the nodes, or raise train.straggler_ratio."
             )
 
     def _last(self) -> str:
         return f"{self.compared:.4f}" if self.compared is not None else "none"
+
+
+def _goes_on(folder: str, good: int | None, saved: Sequence[int]) -> str:
+    """Where a training that is started again goes on."""
+    later = f"; later ones lie in {folder}/{ASIDE} until then" if max(saved, default=0) > (good or 0) else ""
+    if good is None:
+        return f"{folder} has no checkpoint from before, it will begin anew{later}"
+    return f"the last good checkpoint is that of iteration {good} in {folder}, it will go on from there{later}"

@@ -121,8 +121,8 @@ def read_trades(path: Path, metrics: Mapping[str, Any]) -> Trades:
                 found[row[0]].append(row[1:])
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Run simulate.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error}). {again}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a table in UTF-8 ({error}). {again}") from None
     for row in metrics["strategies"]:
         if len(found[row["key"]]) != row["trades"]:
             raise InputError(

@@ -98,8 +98,8 @@ def read_equity(path: Path) -> Curves:
                 numbers.setdefault(key, []).append(values)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Run simulate.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error}). {again}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a table in UTF-8 ({error}). {again}") from None
     if not numbers:
         raise InputError(f"{path}: no rows. {again}")
     first, *others = times

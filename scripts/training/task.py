@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,14 @@ def checked_samples(path: Path) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, start=1):
         prompt, hour = row.get("prompt"), row.get("metadata")
         turns = prompt if isinstance(prompt, list) else [None]
-        messages = all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in turns)
+        messages = all(
+            isinstance(turn, dict) and all(isinstance(turn.get(part), str) for part in ("role", "content"))
+            for turn in turns
+        )
         prices = [hour.get(name) for name in ("current_price", "next_price")] if isinstance(hour, dict) else [None]
         if not (prompt and messages):
             raise InputError(f"{path}, line {number}: prompt is not a list of chat messages. Run samples again.")
-        if not all(isinstance(price, (int, float)) and price > 0 for price in prices):
+        if not all(isinstance(price, (int, float)) and 0 < price < math.inf for price in prices):
             raise InputError(f"{path}, line {number}: metadata lacks prices above 0. Run samples again.")
     return rows
 

@@ -16,9 +16,10 @@ from local_registry import registry
 from project_copy import PROJECT, copy_project
 from slurm import MINIMAL, Folder, Minimal, project
 
-from containers import SUMS, ContainerError, provide, read_sums
+from containers import ContainerError, provide
 from images import image_path, read_definition, root_arguments, with_bases
 from isolation import HOME
+from sums import SUMS, read_sums
 
 DEFINITIONS = [path.stem for path in sorted((PROJECT / "containers").glob("*.def"))]
 CPU = [name for name in DEFINITIONS if with_bases(PROJECT, [name])[0] == "base-python"]
@@ -69,6 +70,27 @@ def test_the_test_in_an_image_finds_a_package_of_another_version(
     assert done.returncode != 0
     assert "numpy is 2.4.6, /opt/envs/data.txt asks for 92.4.6." in done.stderr
     assert subprocess.run([*command[:3], image], capture_output=True, env=apptainer).returncode == 0
+
+
+def test_the_test_in_an_image_finds_a_program_that_breaks(
+    images: Path, apptainer: Mapping[str, str], debian: dict[str, str], tmp_path: Path
+) -> None:
+    folder = project(tmp_path, apptainer).path
+    image = PROJECT / image_path(PROJECT, "simulate", root_arguments(**debian))
+    command = ["apptainer", "test", "--contain", "--bind", folder, "--pwd", folder, image]
+    done = subprocess.run(command, capture_output=True, text=True, env=apptainer)
+    assert done.returncode == 0, done.stderr
+    program = folder / "scripts" / "trading" / "accounting.py"
+    program.write_text(program.read_text().replace("def account(", "def accounts("))
+    done = subprocess.run(command, capture_output=True, text=True, env=apptainer)
+    assert done.returncode != 0
+    assert "cannot import name 'account'" in done.stderr
+
+
+def test_the_target_finds_all_images_and_needs_no_slurm_job(finished: Minimal) -> None:
+    run = finished.folder.run("containers", "--configfile", MINIMAL)
+    assert run.jobs == {}
+    assert "Containers: all are there." in run.text
 
 
 def test_a_definition_that_cannot_be_built_is_one_line_and_leaves_no_image(

@@ -186,6 +186,7 @@ def test_ray_on_the_other_node_has_a_container_like_the_jobs_own_and_ends_with_i
     assert worker["cwd"] == str(folder.path)
     theirs = worker["environment"]
     assert (theirs["SLURMD_NODENAME"], theirs["CUDA_VISIBLE_DEVICES"], theirs["HOME"]) == ("n2", "0", HOME)
+    assert theirs["SLIME_HOST_IP"] == own_address()  # both nodes are this machine
     assert {"PYTHONPATH", "CUDA_DEVICE_MAX_CONNECTIONS", "RAY_ADDRESS", "no_proxy", "OMP_NUM_THREADS"} <= set(theirs)
     shared = [
         {name: value for name, value in one["environment"].items()

@@ -20,10 +20,17 @@ import deck
 import evaluate
 import plot
 import simulate
+import tearsheet
 from archiving.pack import manifest, write_zip
+from archiving.verification.ledger import LEDGER
+from archiving.verification.program import verify
 from common.files import sha256, write_json, write_jsonl
 
 NAME = "made"
+METRICS = "data/results/leverage-2/metrics.json"
+EQUITY = "data/results/leverage-2/equity.csv"
+DECISIONS = "data/results/infer/trained/decisions.jsonl"
+DECK = "data/results/leverage-2/deck.pptx"
 CFF = """\
 cff-version: 1.2.0
 message: Cite it.
@@ -117,7 +124,7 @@ def make_finished(project: Path, **settings: Any) -> Run:
 
 
 def finish(run: Run, leverage: str = "2") -> None:
-    """Everything from simulate on; the page is a stand-in."""
+    """Everything from simulate on."""
     ledger = run.folder.parent / "ledger"
     for main, command in (
         (simulate.main, run.simulate),
@@ -127,7 +134,27 @@ def finish(run: Run, leverage: str = "2") -> None:
     ):
         given = [str(part).replace("leverage-2/", f"leverage-{leverage}/") for part in command]
         run_program(main, given, "--leverage", leverage) if "--leverage" in given else run_program(main, given)
-    (run.folder / f"leverage-{leverage}/tearsheet.html").write_text("<!DOCTYPE html><title>Made up</title>\n")
+    here = run.folder / f"leverage-{leverage}"
+    figures = sorted(path for path in here.iterdir() if path.suffix in (".svg", ".png"))
+    page = [
+        part
+        for name in ("metrics.json", "evidence.json", "equity.csv", "trades.csv")
+        for part in (f"--{name.partition('.')[0]}", here / name)
+    ]
+    page += [
+        "--decisions",
+        run.folder / "infer/trained/decisions.jsonl",
+        "--market",
+        run.folder / "market/summary.json",
+    ]
+    page += [
+        "--inference",
+        run.folder / "infer/trained/summary.json",
+        "--manifest",
+        run.folder / "train/checkpoint.json",
+    ]
+    page += ["--figures", *figures, "--leverage", leverage, "--output", here / "tearsheet.html"]
+    run_program(tearsheet.main, page)
 
 
 def recorded_job(project: Path, image: str | None, makes: str, started: str = "2026-01-01T00:00:00Z") -> None:
@@ -231,3 +258,34 @@ def in_json(name: str, change: Callable[[Any], None]) -> Callable[[dict[str, byt
 
 def hashed(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def problems(place: Path) -> list[str]:
+    """What verify.py finds."""
+    return verify(place)[1]
+
+
+def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    """A change of a part of a deck's text."""
+    return lambda content: content.replace(old, new, 1)
+
+
+def in_text(name: str, old: str, new: str) -> Callable[[dict[str, bytes]], None]:
+    """A change of a text."""
+
+    def done(files: dict[str, bytes]) -> None:
+        before = files[name]
+        files[name] = before.replace(old.encode(), new.encode(), 1)
+        assert files[name] != before
+
+    return done
+
+
+def shown_return(packed: Path) -> str:
+    """The trained model's return as slide 4 shows it."""
+    ledger = json.loads(read(packed)[LEDGER])
+    return next(
+        claim["number"]
+        for claim in ledger["decks"][0]["claims"]
+        if claim.get("field") == "strategies.trained.total_return"
+    )

@@ -31,7 +31,9 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     project = make_project(tmp_path_factory.mktemp("compare") / "project")
-    return Made(project, make_finished(project).folder, pack(project))
+    folder = make_finished(project).folder
+    recorded_job(project, None, "leverage-2/equity.csv")
+    return Made(project, folder, pack(project))
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -116,6 +118,21 @@ def test_images_are_compared_by_their_content(made: Made, tmp_path: Path) -> Non
     folder = other(made.project, tmp_path / "folder")
     edit_images(folder, simulate_abc="1" * 64, market_abc="2" * 64)
     assert differing(folder / "results" / NAME, project / "results" / NAME) == expected
+    # A folder knows as well as its archive which images made its results.
+    assert differing(folder / "results" / NAME, one) == {}
+    assert differing(folder / "results" / NAME, project / f"results/{NAME}/archive/{NAME}.zip") == expected
+    assert differing(made.folder, one) == {
+        "code: image simulate": ("-", "1" * 16),
+        "code: image market": ("-", "2" * 16),
+    }
+
+
+def test_images_of_a_run_whose_jobs_recorded_nothing_are_unknown(made: Made, tmp_path: Path) -> None:
+    project = other(made.project, tmp_path)
+    shutil.rmtree(project / f"results/{NAME}/host")
+    for place in (project / "results" / NAME, pack(project)):
+        (found,) = [row for row in rows(side(place), side(made.archive)) if row.what == "container images"]
+        assert (found.one, found.same) == ("not recorded", None)
 
 
 def test_pinned_packages_are_compared_one_by_one(made: Made, tmp_path: Path) -> None:
@@ -165,22 +182,26 @@ def test_what_a_folder_of_results_does_not_record_is_not_called_the_same(
 ) -> None:
     text = said(capsys, made.folder, made.folder)
     assert "configuration: not recorded\n" in text
-    assert "code: not recorded\n" in text
+    assert "code: all 1 are the same, 2 not recorded\n" in text  # made without images
     assert "versions: all" in text
-    for what in ("resolved configuration", "commit", "container images", "pinned packages"):
+    for what in ("resolved configuration", "commit", "pinned packages"):
         assert re.search(rf"\n  {what} +not recorded +not recorded\n", text)
 
 
 def test_a_run_and_its_archive_differ_in_nothing_that_both_record(
     made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    journal = made.folder / "infer/variants-journal/answers.jsonl"  # no model of that name was asked
+    journal.parent.mkdir()
+    journal.write_text("{}\n")
+    assert side(made.folder).asked() == side(made.archive).asked() == ["trained", "base"]
     assert differing(made.folder, made.archive) == {}
     text = said(capsys, made.folder, made.archive)
     assert "settings: all" in text
     assert "results: all" in text
     assert "decisions: all" in text
     assert re.search(r"\n  resolved configuration +not recorded +\d+ recorded\n", text)
-    assert "code: not recorded\n" in text
+    assert "code: all 1 are the same, 2 not recorded\n" in text
     assert "versions: all" in text
 
 

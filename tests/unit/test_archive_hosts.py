@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
-from archiving.hosts import accounted, benchmarked, jobs, makers, parsed, summary, totals
+from archiving.hosts import accounted, jobs, makers, parsed
+from archiving.took import benchmarked, took, totals
 
+NO_MACHINES = "the run's jobs recorded no machines."
 H100 = {"name": "NVIDIA H100", "memory_mb": 85521, "driver": "550.54.15"}
 
 
 def job(program: str = "train", seconds: float = 1800, slurm: Any = None, gpus: int = 0, joules: Any = None) -> Any:
     return {
         "program": program,
+        "ended": "ok",
         "seconds": seconds,
         "node": {"processor": "AMD EPYC"},
         "slurm": slurm and {"job": slurm, "restarts": 0, "nodes": 2},
@@ -34,10 +37,13 @@ def test_totals_by_hand() -> None:
     assert total["gpu_kwh"] == 2.0
     assert total["slurm_kwh"] == 1.0
     assert total["slurm_gpu_hours"] == pytest.approx(1500 * 8 / 3600, abs=1e-4)
-    text = summary({"hours_of_last_runs": 0.75, "totals": total})
+    assert not total["gpu_kwh_is_all"]  # of one of two jobs, and of one of its two nodes
+    assert not total["slurm_kwh_is_all"]
+    text = took({"hours_of_last_runs": 0.75, "steps_timed": 12, "totals": total})
     for words in (
-        "45.0 minutes",
-        "all 3 jobs of the run",
+        "the last runs of 12 steps took 45.0 minutes",
+        "all 3 jobs on record",
+        "all nodes of a job counted like its first",
         "1.00 hours",
         "4.00 GPU hours on NVIDIA H100",
         "CUDA 12.4",
@@ -45,12 +51,29 @@ def test_totals_by_hand() -> None:
         "7, 8",
     ):
         assert words in text
-    assert "2.000 kWh for the GPUs by nvidia-smi, 1.000 kWh for the jobs by Slurm" in text
+    at_least = "at least 2.000 kWh for the GPUs by nvidia-smi, at least 1.000 kWh for the jobs by Slurm"
+    assert at_least in text
+
+
+def spent(*found: Any, steps: int = 9, slurm: Any = ()) -> str:
+    return took({"hours_of_last_runs": 1.0, "steps_timed": steps, "totals": totals(found, slurm)})
+
+
+def test_energy_that_all_was_measured_of_is_not_said_to_be_more() -> None:
+    one = job("train", 3600, gpus=8, joules=7.2e6)
+    assert " Energy: 2.000 kWh for the GPUs by nvidia-smi." in spent(one)
+    alone = one | {"slurm": {"job": "7", "restarts": 0, "nodes": 1}}
+    text = spent(alone, slurm=parsed("7|COMPLETED|3600|gres/gpu=8|3600000\n"))
+    assert " Energy: 2.000 kWh for the GPUs by nvidia-smi, 1.000 kWh for the jobs by Slurm." in text
+    assert "counted like its first" not in text
 
 
 def test_what_nothing_measured_is_said_to_be_unknown() -> None:
-    assert "Nothing measured the energy." in summary({"hours_of_last_runs": 1, "totals": totals([job()], [])})
-    assert "recorded no machines" in summary({"hours_of_last_runs": 1, "totals": totals([], [])})
+    assert "Nothing measured the energy." in spent(job())
+    assert spent() == "By Snakemake's clock the last runs of 9 steps took 1.00 hours together; " + NO_MACHINES
+    assert spent(steps=0) == "Snakemake's times are not there; " + NO_MACHINES
+    assert "cut off" not in spent(job())
+    assert "(1 cut off, whose time is known in part)" in spent(job(), job() | {"ended": None})
 
 
 def test_the_last_job_that_ended_well_made_a_result() -> None:
@@ -89,4 +112,4 @@ def test_slurm_s_accounting_is_asked_once_and_kept(tmp_path: Path, monkeypatch: 
 def test_a_table_that_is_none_counts_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("s\th:m:s\n3600.0\t1:00:00\n")
     (tmp_path / "b.tsv").write_text("nothing\n")
-    assert benchmarked(sorted(tmp_path.iterdir())) == 1.0
+    assert benchmarked(path.read_text() for path in sorted(tmp_path.iterdir())) == (1.0, 1)

@@ -13,7 +13,7 @@ import pytest
 from archive_inputs import CONFIGURATION, make_finished, make_project, pack, read
 from scipy.spatial import KDTree
 
-from archiving.scan import readable
+from archiving.reading import readable
 from archiving.verification.program import verify
 from common.errors import InputError
 from trading.bars import read_bars
@@ -80,7 +80,7 @@ def test_no_file_gives_prices_back_where_they_may_not_be_published(project: Path
     # The control: what is found where prices may be in it.
     figures = {f"leverage-2/{name}.svg" for name in ("equity_curve", "drawdown", "decisions")}
     tables = {"market/bars.csv", "samples/test.jsonl", "leverage-2/equity.csv", "leverage-2/trades.csv"}
-    assert {name.removeprefix(RESULTS) for name in all_of_it} == figures | tables
+    assert {name.removeprefix(RESULTS) for name in all_of_it} == figures | tables | {"leverage-2/tearsheet.html"}
     files = read(pack(project, "--no-market-data"))
     assert holding(files, known) == set()
     assert {f"{RESULTS}leverage-2/{name}" for name in ("equity_curve.png", "metrics.json", "deck.pptx")} <= set(files)

@@ -12,28 +12,11 @@ from pathlib import Path
 import pytest
 from archive_inputs import (
     NAME,
-    make_finished,
-    make_project,
     pack,
     read,
 )
 
 from archiving.join import NEEDED, joined
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a finished run."""
-    project = make_project(tmp_path_factory.mktemp("script") / "project")
-    make_finished(project)
-    return project
-
-
-@pytest.fixture
-def project(made: Path, tmp_path: Path) -> Path:
-    """A copy that a test may change."""
-    shutil.copytree(made, tmp_path / "project")
-    return tmp_path / "project"
 
 
 @pytest.mark.parametrize("name", ["verification", "replaying", "retraining"])

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import re
 import shutil
 import socket
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
-from archive_inputs import NAME, commit, made_in_containers, make_finished, make_project, pack, read, refused
+from archive_inputs import CONFIGURATION, NAME, commit, made_in_containers, pack, read, refused
 
-from archiving.scan import Scanner, readable
+from archiving.reading import readable
+from archiving.scan import Scanner
 
 # Written in parts, so that this file holds none itself.
 TOKENS = [
@@ -26,21 +32,15 @@ TOKENS = [
     "pass" + "word: " + "hunter2hunter2",
     "Authoriz" + "ation: Bearer " + "q1w2" * 4,
 ]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a finished run."""
-    project = make_project(tmp_path_factory.mktemp("script") / "project")
-    make_finished(project)
-    return project
-
-
-@pytest.fixture
-def project(made: Path, tmp_path: Path) -> Path:
-    """A copy that a test may change."""
-    shutil.copytree(made, tmp_path / "project")
-    return tmp_path / "project"
+MORE = [
+    "AWS_SECRET_ACC" + "ESS_KEY=" + "wJalr/XUtn" * 4,
+    "mach" + "ine api.wandb.ai login user password " + "0a1b" * 10,
+    "-----BEGIN " + "PGP PRIVATE KEY BLOCK-----",
+    "dckr" + "_pat_" + "aB3" * 9,
+    "wandb" + "_v1_" + "aB3" * 20,
+    "ey" + "JhbGciOiJIUzI1NiJ9.ey" + "JzdWIiOiIxMjM0NTY3.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P",
+    "hooks." + "slack.com/services/T0000/B0000/" + "aB3" * 8,
+]
 
 
 def test_planted_secrets_are_refused_with_one_line_each(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +51,13 @@ def test_planted_secrets_are_refused_with_one_line_each(project: Path, capsys: p
     assert all(line.startswith("archive: error: data/results/infer/probe.json, line 1: ") for line in lines)
     assert not any(token in line for token in TOKENS for line in lines)
     assert decisions.exists()
+
+
+@pytest.mark.parametrize("token", MORE)
+def test_tokens_of_other_services_are_found(token: str) -> None:
+    scanner = Scanner("/root", ("vm",), {})
+    (found,) = scanner.problems([("a.json", json.dumps({"note": f"a {token}\n"}).encode())])
+    assert token not in found
 
 
 @pytest.mark.parametrize("where", ["home", "host", "environment", "someone else's home"])
@@ -153,6 +160,70 @@ def test_a_secret_in_the_deck_or_in_a_picture_s_notes_is_refused(
     error = "\n".join(refused(project, capsys))
     assert "leverage-2/more.png, line 1: a Hugging Face token" in error
     assert "leverage-2/deck.pptx, docProps/custom.xml, line 1: an AWS key" in error
+
+
+def packed_zip(name: str, content: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr(name, content)
+    return buffer.getvalue()
+
+
+def weights(**metadata: str) -> bytes:
+    head = json.dumps({"__metadata__": metadata}).encode()
+    return struct.pack("<Q", len(head)) + head + b"\0 vm \0"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv.gz", gzip.compress(TOKENS[1].encode())),
+        ("a.txt", bz2.compress(gzip.compress(TOKENS[1].encode()))),
+        ("a.xz", lzma.compress(TOKENS[1].encode())),
+        ("a.npz", packed_zip("a.txt", TOKENS[1])),
+        ("a.safetensors", weights(token=TOKENS[1])),
+        ("a.bin", packed_zip("archive/data.pkl", TOKENS[1])),
+        ("a.png", b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", 0, b"IEND") + b"\0" * 4 + TOKENS[1].encode()),
+        ("b.png", b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", 37, b"prVt") + TOKENS[1].encode() + b"\0" * 4),
+    ],
+)
+def test_what_is_packed_or_beside_the_pixels_is_read(name: str, content: bytes) -> None:
+    scanner = Scanner("/root", ("vm",), {})
+    (found,) = scanner.problems(readable(name, content))
+    assert found.startswith(name)
+    assert ": a Hugging Face token (hf_a...)" in found
+    assert scanner.problems(readable("a.safetensors", weights(format="pt"))) == []  # a control
+
+
+def test_the_user_s_name_is_found_in_paths_and_where_a_file_says_who_made_it() -> None:
+    scanner = Scanner("/root", ("vm",), {}, user="jo")
+    svg = b"<svg><metadata><creator>%s</creator></metadata><text>jo</text></svg>"
+    found = [
+        ("a.json", b'"/scratch/jo/run"'),
+        ("deck.pptx", packed_zip("docProps/core.xml", "<cp:lastModifiedBy>jo</cp:lastModifiedBy>")),
+        ("a.svg", svg % b"jo"),
+        ("a.png", b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", 9, b"tEXt") + b"Author\0jo" + b"\0" * 4),
+    ]
+    for name, content in found:
+        (line,) = scanner.problems(readable(name, content))
+        assert ": the user's name (" in line
+    fine = [
+        ("a.json", b'"results/jo/a", "https://example.org/jo/b", "jo", "/scratch/joe"'),
+        ("a.svg", svg % b"the maintainers"),
+        ("deck.pptx", packed_zip("ppt/slides/slide1.xml", "<a:t>jo</a:t>")),
+    ]
+    for name, content in fine:
+        assert scanner.problems(readable(name, content)) == []
+
+
+def test_who_wants_to_be_named_as_the_author_is(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("USER", "jo")
+    place = project / f"results/{NAME}/leverage-2/drawdown.svg"
+    place.write_bytes(place.read_bytes().replace(b"<metadata>", b"<metadata><!-- jo -->", 1))
+    (line,) = refused(project, capsys)
+    assert line.endswith("leverage-2/drawdown.svg, metadata, line 1: the user's name (jo...)")
+    named = pack(project, configuration=CONFIGURATION | {"deck": {"author": "jo doe"}})
+    assert named.exists()
 
 
 def test_pixels_and_weights_are_not_taken_for_names() -> None:

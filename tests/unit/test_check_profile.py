@@ -125,6 +125,7 @@ def test_the_shipped_profile_is_in_order_and_the_check_of_it_can_fail() -> None:
     [
         ({"set-resources": 5}, "set-resources: given 5; write a section."),
         ({"groups": 4}, "groups: given 4; write a section."),
+        ({"groups": {"train": ["one"]}}, "groups.train: given ['one']; write the name of one group."),
         ({5: 3}, "5: no option of Snakemake or of its plugins."),
         (
             {"set-resources": {"train": {1: 2}}},

@@ -24,7 +24,7 @@ CPU, CUDA = Hardware("cpu"), Hardware("cuda")
 
 @given(batch=st.integers(1, 512), longest=st.integers(1, 200), per_token=st.integers(64, 2**22))
 def test_the_cache_holds_one_answer_at_least_and_stays_modest(batch: int, longest: int, per_token: int) -> None:
-    model = Model(Path(), "m", 304, 256, 4, 2, 128, per_token, frozenset())
+    model = Model(Path(), "m", 304, 256, 4, 2, 16, 128, per_token, frozenset())
     tokens = cache_tokens(model, batch, longest)
     one = longest + 1
     assert one <= tokens <= batch * one

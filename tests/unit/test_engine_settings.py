@@ -5,7 +5,10 @@ Its ServerArgs is built as on a GPU of 80 GB, in a program of its own, without o
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +21,10 @@ from tests.tiny_model import write_tiny_model
 
 from common.errors import InputError
 from inference.model import Model, read_model
-from inference.settings import ATTENTION, CACHED, Hardware, Load, engine_settings
+from inference.settings import ATTENTION, CACHED, HEAD_SIZES, Hardware, Load, engine_settings
 
 ROOT = Path(__file__).parents[2]
-MODEL = Model(Path("qwen"), "Qwen3", 151_936, 262_144, 32, 8, 9728, 2 * 4 * 36 * 8 * 128, frozenset({151_645}))
+MODEL = Model(Path("qwen"), "Qwen3", 151_936, 262_144, 32, 8, 128, 9728, 2 * 4 * 36 * 8 * 128, frozenset({151_645}))
 THINKING = Load(batch=2048, longest=34_000, max_new_tokens=32_768, greedy=False, constrained=True)
 PROGRAM = """
 import json, sys
@@ -84,6 +87,22 @@ def test_the_cache_is_refused_with_kernels_for_which_sglang_turns_it_off(found: 
         Hardware("cpu", attention=attention, prefix_cache=True).check()  # has other kernels
     for attention in CACHED:
         Hardware("cuda", attention=attention, prefix_cache=True).check()
+
+
+def test_heads_that_sglang_has_no_kernels_for_on_cuda_are_refused() -> None:
+    # SGLang's own condition, beside which it imports vLLM.
+    source = Path(str(importlib.metadata.distribution("sglang").locate_file("sglang/srt/layers/rotary_embedding.py")))
+    (sizes,) = re.findall(r"not \(_is_cuda or _is_npu\) or self\.head_size not in \[([\d, ]+)\]", source.read_text())
+    rotated = {int(size) for size in sizes.split(",")}
+    assert rotated == {*HEAD_SIZES, 512}
+    for size in (16, 80, *sorted(rotated)):
+        model = dataclasses.replace(MODEL, head_size=size)
+        Hardware("cpu").check_model(model)
+        if size in HEAD_SIZES:
+            Hardware("cuda").check_model(model)
+            continue
+        with pytest.raises(InputError, match=f"qwen: heads of {size}; on CUDA SGLang has kernels for 64, 128, 256"):
+            Hardware("cuda").check_model(model)
 
 
 def test_a_misspelt_argument_and_other_kernels_are_refused(found: list[Any]) -> None:

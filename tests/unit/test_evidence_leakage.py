@@ -58,3 +58,11 @@ def test_times_are_read_from_a_sample_file(tmp_path: Path) -> None:
         read_times(path)
     with pytest.raises(InputError, match="no such file"):
         read_times(tmp_path / "nothing.jsonl")
+
+
+@pytest.mark.parametrize("metadata", [None, [], {}, {"timestamp": None}, {"timestamp": []}])
+def test_a_sample_without_a_time_is_refused_by_its_line(tmp_path: Path, metadata: object) -> None:
+    path = tmp_path / "test.jsonl"
+    write_jsonl(path, [{"metadata": {"timestamp": "2025-01-01T00:00:00Z"}}, {"metadata": metadata}])
+    with pytest.raises(InputError, match=r"test\.jsonl, line 2: no metadata\.timestamp\. Run samples again\.$"):
+        read_times(path)

@@ -98,6 +98,18 @@ def test_another_leverage_another_file_and_another_curve_are_refused(run: Run) -
     assert "computed from another market file" in refused(run)
 
 
+@pytest.mark.parametrize("row", [{"key": []}, {"key": "trained", "label": 3}, None])
+def test_a_strategy_without_a_name_is_refused(run: Run, row: Any) -> None:
+    edit_json(run.folder / "leverage-2/metrics.json", strategies=[row])
+    assert "metrics.json: a strategy has no label. Run simulate again." in refused(run)
+
+
+@pytest.mark.parametrize("invalid", [None, [], "FLAT"])
+def test_an_unknown_way_to_trade_invalid_answers_is_refused(run: Run, invalid: Any) -> None:
+    edit_json(run.folder / "leverage-2/metrics.json", parameters={"invalid": invalid})
+    assert f"metrics.json: parameters.invalid is {invalid!r}, none of " in refused(run)
+
+
 def changed(equity: Path, lines: list[str], run: Run) -> str:
     equity.write_text("\n".join(lines) + "\n")
     return refused(run)

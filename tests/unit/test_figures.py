@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -253,6 +254,19 @@ def test_decisions_of_another_run_are_refused(run: Run) -> None:
 def test_a_training_log_without_a_curve_is_refused(run: Run, change: dict, words: str) -> None:
     edit_lines(run.folder / "train/metrics.jsonl", lambda rows: [rows[0], {**rows[1], **change}])
     assert words in refused(run)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"fee_bps": None}, 'NoneType, not int or float, under "terms.fee_bps"'),
+        ({"latency": "1"}, 'str, not int, under "terms.latency"'),
+        ([], 'list, not dict, under "terms"'),
+    ],
+)
+def test_terms_of_trade_that_are_none_are_refused(run: Run, given: Any, words: str) -> None:
+    edit_json(run.folder / "leverage-2/metrics.json", terms=given)
+    assert f"metrics.json: {words}. Run simulate again." in refused(run)
 
 
 @pytest.mark.parametrize("file", ["metrics", "evidence"])

@@ -157,6 +157,13 @@ def test_a_file_with_one_changed_byte_is_found_without_the_hub(hub: Hub, tmp_pat
     assert fetched(tmp_path, hub.endpoint).returncode == 0
 
 
+@pytest.mark.parametrize("record", ["{}", '{"files": []}'])
+def test_a_record_without_files_is_refused_by_name(tmp_path: Path, record: str) -> None:
+    snapshot(tmp_path / "cache", NAME, COMMIT).mkdir(parents=True)
+    (tmp_path / "hub.json").write_text(record)
+    assert "hub.json: no record of files. Delete it and run fetch_model again." in only_line(taken(tmp_path))
+
+
 def test_a_transfer_that_breaks_off_leaves_nothing_that_looks_finished(hub: Hub, tmp_path: Path) -> None:
     hub.cut = {"model.safetensors"}
     done = fetched(tmp_path, hub.endpoint)

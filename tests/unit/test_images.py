@@ -84,9 +84,13 @@ def test_a_definition_has_labels_a_test_and_help(name: str) -> None:
     # Without `set -e` only the last line's failure would count.
     assert text.partition("%test\n")[2].startswith("    set -e\n    python /opt/check.py")
     assert len(text.partition("%help\n")[2].split()) > 5
-    rule = name.partition("-")[0]
-    if rule != "base":
-        assert f"python scripts/{rule}.py --help >/dev/null" in text
+    if not name.startswith("base-"):  # those have no rule
+        assert f"\n    test ! -f containers/tiny.sh || sh containers/tiny.sh {name}\n\n%labels" in text
+        tiny = (PROJECT / "containers" / "tiny.sh").read_text()
+        own = re.search(rf"^{name.replace('-', '_')}\(\) {{(.*?)}}$", tiny, re.MULTILINE | re.DOTALL)
+        assert own, "containers/tiny.sh has no call of it"
+        rule, _, device = name.partition("-")
+        assert re.search(rf"\b{'refused' if device else 'program'} {rule} ", own[1])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -175,3 +179,14 @@ def test_another_base_is_another_image_and_another_mirror_of_debian_is_not() -> 
         image_hash(PROJECT, "infer-cuda", root_arguments(*given)) for given in [("docker", None), ("debootstrap", "x")]
     ]
     assert published[0] == published[1]
+
+
+def test_a_given_image_counts_by_its_content_and_not_by_its_place() -> None:
+    def names(base: str, content: str) -> tuple[str, str, str]:
+        given = {"bootstrap": "localimage", "base": base, "digest": f"sha256:{content}"}
+        root, rule, cuda = (image_hash(PROJECT, name, given) for name in ("base-python", "deck", "infer-cuda"))
+        return root, rule, cuda
+
+    assert names("/one/base.sif", "1") == names("/two/base.sif", "1")
+    one, other = names("/one/base.sif", "1"), names("/one/base.sif", "2")
+    assert [same == changed for same, changed in zip(one, other, strict=True)] == [False, False, True]

@@ -207,3 +207,11 @@ def test_a_node_without_apptainer_says_so_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, enter.__file__, "i.sif"], env=given, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == ("containers: error: n2: apptainer: not on the PATH on which the job's first node has it.\n")
+
+
+def test_a_container_is_entered_from_a_job_of_slurm_only() -> None:
+    done = subprocess.run([sys.executable, enter.__file__], capture_output=True, text=True, env={})
+    assert done.returncode == 1
+    assert done.stderr == (
+        "containers: error: SLURMD_NODENAME is not set. The workflow starts this program, through srun.\n"
+    )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_inputs import edit_json
 from tests.tiny_model import write_tiny_model
 
+from base_model import check_tokenizer
 from common.errors import InputError
 from common.files import sha256
 from common.model_folder import content_sum
@@ -29,11 +30,6 @@ def own(folder: Path, tmp_path: Path) -> Path:
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     return tmp_path
-
-
-def change_config(folder: Path, **values: Any) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **values}))
 
 
 def test_a_whole_folder_is_read(folder: Path) -> None:
@@ -69,14 +65,16 @@ def cut(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: change_config(f, architectures=["LlamaForCausalLM"]), "only Qwen3ForCausalLM"),
-        (lambda f: change_config(f, architectures=["Qwen3MoeForCausalLM"]), "only Qwen3ForCausalLM"),
-        (lambda f: change_config(f, vocab_size="many"), "vocab_size is many"),
-        (lambda f: change_config(f, intermediate_size=96), r"gate_proj.weight has shape \[128, 64\]"),
-        (lambda f: change_config(f, num_key_value_heads=1), "k_proj.weight has shape"),
-        (lambda f: change_config(f, vocab_size=320), "embed_tokens.weight has shape"),
-        (lambda f: change_config(f, num_hidden_layers=3), "layers.2.input_layernorm.weight is missing"),
-        (lambda f: change_config(f, tie_word_embeddings=False), "lm_head.weight is missing"),
+        (lambda f: edit_json(f / "config.json", architectures=["LlamaForCausalLM"]), "only Qwen3ForCausalLM"),
+        (lambda f: edit_json(f / "config.json", architectures=["Qwen3MoeForCausalLM"]), "only Qwen3ForCausalLM"),
+        (lambda f: edit_json(f / "config.json", vocab_size="many"), "vocab_size is many"),
+        (lambda f: edit_json(f / "config.json", intermediate_size=96), r"gate_proj.weight has shape \[128, 64\]"),
+        (lambda f: edit_json(f / "config.json", num_key_value_heads=1), "k_proj.weight has shape"),
+        (lambda f: edit_json(f / "config.json", vocab_size=320), "embed_tokens.weight has shape"),
+        (lambda f: edit_json(f / "config.json", num_hidden_layers=3), "layers.2.input_layernorm.weight is missing"),
+        (lambda f: edit_json(f / "config.json", tie_word_embeddings=False), "lm_head.weight is missing"),
+        (lambda f: edit_json(f / "generation_config.json", eos_token_id={}), "is no token's number"),
+        (lambda f: edit_json(f / "config.json", eos_token_id=["2"]), "is no token's number"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: not JSON"),
         (lambda f: (f / "config.json").unlink(), "config.json: no such file"),
         (lambda f: (f / "tokenizer.json").unlink(), "no tokenizer.json"),
@@ -100,6 +98,14 @@ def test_a_spoiled_folder_is_refused_in_one_line(own: Path, spoil: Callable[[Pat
     spoil(own)
     with pytest.raises(InputError, match=message) as caught:
         read_model(own)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"added_tokens_decoder": {"0": null}}', '{"tokenizer_class": 3}'])
+def test_a_base_model_with_a_broken_tokenizer_is_refused_in_one_line(own: Path, content: str) -> None:
+    (own / "tokenizer_config.json").write_text(content)
+    with pytest.raises(InputError, match="the tokenizer cannot be read") as caught:
+        check_tokenizer(own, 304)
     assert "\n" not in str(caught.value)
 
 

@@ -21,6 +21,7 @@ from plan import (
     train_seconds,
     weights_of,
 )
+from settings_file import SettingsFileError
 from trading.prompts import COMPACT_WORDS
 
 DRY_RUN = """Building DAG of jobs...
@@ -156,3 +157,21 @@ def test_a_profile_may_name_the_configuration(tmp_path: Path, monkeypatch: pytes
     profile.write_text("configfile: ../config/paper.yaml\n")
     assert profile_configuration("slurm") == Path("config/paper.yaml")
     assert profile_configuration(None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("configfile: [a.yaml]\n", r"slurm/config\.yaml: configfile: given \['a.yaml'\]\. Write the path of one file"),
+        ("- jobs\n", r"slurm/config\.yaml: no mapping"),
+        ("jobs: [\n", r"slurm/config\.yaml, line 2: not YAML"),
+    ],
+)
+def test_a_profile_that_names_no_configuration_in_one_line_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "config.yaml").write_text(text)
+    with pytest.raises(SettingsFileError, match=words):
+        profile_configuration("slurm")

@@ -14,12 +14,12 @@ import pytest
 from common.datasheet import GPUS
 from grpo.shape import Qwen3Shape
 from planning.machine import SLIME, Task, own_loop
-from planning.memory import layer_activations
+from planning.memory import BEFORE_SERVER, footprint, layer_activations
 from planning.model import ASSUMED, cache_bytes, forward_flops, weights
-from planning.pace import FACTOR, LEAST_WEIGHTS, sampling_seconds, update_seconds
+from planning.pace import FACTOR, LEAST_WEIGHTS, UTILISATION, sampling_seconds, update_seconds
 from training_plan import MEMORY_ERROR
 
-MIB = 1024**2
+MIB, GIB = 1024**2, 1024**3
 QWEN3_4B = ASSUMED["Qwen/Qwen3-4B-Thinking-2507"]
 
 
@@ -54,6 +54,75 @@ def test_peak_memory_of_a_megatron_run() -> None:
     assert peak / MIB == pytest.approx(50277, rel=0.05)
     # Control: without logits or with full recomputation, as if another run, it is far off.
     assert (peak - tokens * LAION.vocabulary * engine.loss) / MIB < 50277 / (1 + MEMORY_ERROR)
+
+
+# Qwen3-4B on NVIDIA Megatron-Bridge, pretraining on 1 to 4 H200 (github.com/nagarajankarthik/paip at 2268a2c,
+# W2D3/distributed_training.md, with the settings in W2D3/qwen3_pretrain_override.yaml; an earlier edition in
+# github.com/aisingapore/PAIP-Pretrain): bf16, gradients and Adam's state in float32, 32 sequences a step.
+H200 = GPUS["h200"].memory
+PRETRAINING = dataclasses.replace(SLIME, recompute=False, loss=10, server=False)  # the loss as in the run above
+
+
+def pretraining(model: Qwen3Shape, sharded: bool, tensor: int, data: int) -> float:
+    """GB of weights, gradients and optimiser."""
+    task = Task(tensor, 1, 1, data, 32, 1, 0, 1024, 1024, 0.0, 1)
+    parts = footprint(model, dataclasses.replace(PRETRAINING, sharded=sharded), task, H200).training
+    return sum(parts[name] for name in ("weights", "gradients", "optimiser")) / 1e9
+
+
+@pytest.mark.parametrize(
+    ("sharded", "tensor", "data", "allocated"),
+    [
+        # "mem-allocated-gigabytes after one training iteration".
+        (False, 1, 1, 73.65),
+        (False, 1, 4, 73.65),
+        (True, 1, 2, 48.46),  # "FSDP with optimizer state sharding only"
+        (True, 1, 4, 36.39),
+        (False, 2, 1, 37.03),
+        (False, 4, 1, 18.61),
+    ],
+)
+def test_weights_and_states_of_the_same_model(sharded: bool, tensor: int, data: int, allocated: float) -> None:
+    assert pretraining(QWEN3_4B, sharded, tensor, data) == pytest.approx(allocated, rel=0.03)
+    # Controls: an output layer of its own, keys and values for every head, a state that is not where it is.
+    untied = dataclasses.replace(QWEN3_4B, tied_embeddings=False)
+    ungrouped = dataclasses.replace(QWEN3_4B, query_groups=QWEN3_4B.heads)
+    for other in (untied, ungrouped):
+        assert pretraining(other, sharded, tensor, data) > 1.05 * allocated
+    if data > 1:
+        assert pretraining(QWEN3_4B, not sharded, tensor, data) != pytest.approx(allocated, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("length", "sequences", "tensor", "context", "recompute", "fits"),
+    [
+        # "For a micro batch size of 16, a CUDA out of memory error is encountered."
+        (1024, 8, 1, 1, False, True),
+        (1024, 16, 1, 1, False, False),
+        # Sequences of 16,384: without recomputation "errors related to insufficient memory"; "the training only works
+        # when activation recomputation is set to full", or over two GPUs, whose step times are given.
+        (16384, 1, 1, 1, False, False),
+        (16384, 1, 1, 1, True, True),
+        (16384, 1, 2, 1, False, True),
+        (16384, 1, 1, 2, False, True),
+    ],
+)
+def test_what_fits_an_h200_and_what_does_not(
+    length: int, sequences: int, tensor: int, context: int, recompute: bool, fits: bool
+) -> None:
+    task = Task(tensor, 1, context, 1, 32, 1, 0, length, length * sequences // context, 0.0, 1)
+    engine = dataclasses.replace(PRETRAINING, sharded=False, recompute=recompute)
+    assert (sum(footprint(QWEN3_4B, engine, task, H200).training.values()) < H200) == fits
+
+
+@pytest.mark.parametrize(
+    ("length", "seconds", "teraflops"),
+    [(1024, 3.37, 243.23), (1024, 2.14, 382.64), (1024, 1.86, 441.32), (16384, 56.33, 359.53)],
+)
+def test_operations_and_utilisation_of_the_same_model(length: int, seconds: float, teraflops: float) -> None:
+    # On one H200: "Step time (s)" and "TFLOP/s/GPU" with 1, 2 and 8 sequences at a time, and with full recomputation.
+    assert 3 * forward_flops(QWEN3_4B, length) * length * 32 / seconds / 1e12 == pytest.approx(teraflops, rel=0.003)
+    assert 1 / FACTOR < UTILISATION * GPUS["h200"].bf16 / 1e12 / teraflops < FACTOR
 
 
 @pytest.mark.parametrize(
@@ -110,6 +179,52 @@ def test_speed_of_the_longest_answer_of_an_8b_model(published: float) -> None:
     assert weights(model) == pytest.approx(8.19e9, rel=0.001)
     speed = 7168 / sampling_seconds(model, GPUS["h100"], 16, 16, 200, 7168)
     assert 1 / FACTOR < speed / published < FACTOR
+
+
+QWEN3_14B = dataclasses.replace(QWEN3_4B, layers=40, hidden=5120, heads=40, ffn=17408, tied_embeddings=False)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "memory", "share", "weights_gib", "tokens", "cache_gib"),
+    [
+        # github.com/ugyhybnb/sglang-performance-test at 2265f92, 项目A-v2-服务基线.md: Qwen3-14B on 4 x RTX 4090
+        # ("24564 MiB"), tp_size=4, mem_fraction_static=0.8: "Load weight end. ... mem usage=7.08 GB", "KV Cache is
+        # allocated. #tokens: 298447, K size: 5.69 GB, V size: 5.69 GB". SGLang's GB are GiB. This run chose
+        # BEFORE_SERVER: without it the cache would be 8% larger.
+        (4, 24564 * MIB, 0.80, 7.08, 298447, 11.38),
+        # github.com/xorbitsai/inference/issues/3481: Qwen3-14B on one GPU of 48 GB, of which "avail mem=19.67 GB, mem
+        # usage=27.57 GB" gives what is free before; "#tokens: 91749, K size: 7.00 GB, V size: 7.00 GB". The share is
+        # not said: 0.88 was the default for one GPU then.
+        (1, (19.67 + 27.57) * GIB + BEFORE_SERVER, 0.88, 27.57, 91749, 14.00),
+    ],
+    ids=["4 x RTX 4090", "48 GB"],
+)
+def test_weights_and_cache_of_sglang(
+    gpus: int, memory: float, share: float, weights_gib: float, tokens: int, cache_gib: float
+) -> None:
+    assert weights(QWEN3_14B) == pytest.approx(14.77e9, rel=0.001)
+    # One GPU's part of a token.
+    assert cache_bytes(QWEN3_14B, 2) / gpus == pytest.approx(cache_gib * GIB / tokens, rel=0.002)
+    task = Task(gpus, 1, 1, 1, 1, 1, 0, 1, 1, share, gpus)
+    found = footprint(QWEN3_14B, SLIME, task, memory)
+    assert found.sampling["server's weights"] / GIB == pytest.approx(weights_gib, rel=0.03)
+    assert found.sampling["server's cache"] / GIB == pytest.approx(cache_gib, rel=0.03)
+    assert found.at_once is not None
+    assert found.at_once * gpus == pytest.approx(tokens, rel=0.03)
+    # Controls: the output layer forgotten, and keys and values for every head.
+    tied = footprint(dataclasses.replace(QWEN3_14B, tied_embeddings=True), SLIME, task, memory)
+    assert tied.sampling["server's weights"] / GIB != pytest.approx(weights_gib, rel=0.05)
+    ungrouped = footprint(dataclasses.replace(QWEN3_14B, query_groups=40), SLIME, task, memory)
+    assert ungrouped.at_once is not None
+    assert ungrouped.at_once * gpus < tokens / 4
+
+
+def test_a_token_of_a_model_that_four_gpus_share() -> None:
+    # The same, sglang-performance-test-final-report.md: answers of 64 tokens, "mean TPOT 12.13 ms" at 1.38 answers a
+    # second of 0.89 s each: hardly more than one at a time. 4 x RTX 4090: 1.008 TB/s each.
+    gpu = dataclasses.replace(GPUS["l40s"], bandwidth=1.008e12, bf16=165e12)
+    step = sampling_seconds(QWEN3_14B, gpu, 1, 1, 512, 64, gpus=4) / 64
+    assert 1 / FACTOR < step / 0.01213 < FACTOR
 
 
 def test_cache_of_the_model_by_hand() -> None:

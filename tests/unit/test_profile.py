@@ -72,7 +72,7 @@ def test_a_dry_run_shows_what_is_then_asked_for(paper: tuple[Path, Requests], tm
     config, asked = paper
     assert requests(tmp_path, config, "--dry-run") == asked
     first = asked["train"][0]
-    assert (first["gpu"], first["cpus_per_task"], first["mem_mb"]) == (8, 10, 480_000)
+    assert (first["gpu"], first["cpus_per_task"], first["mem_mb"]) == (8, 64, 480_000)
 
 
 def test_each_rule_asks_for_more_time_and_memory_after_a_failure(paper: tuple[Path, Requests], demo: Requests) -> None:

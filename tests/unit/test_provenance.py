@@ -11,7 +11,8 @@ import pytest
 from report_inputs import Run, make_run, run_program
 
 import simulate
-from common.provenance import record
+from common.errors import InputError
+from common.provenance import check_input, record
 
 
 def simulated(run: Run) -> bytes:
@@ -43,3 +44,10 @@ def test_a_result_does_not_depend_on_the_patch_version_of_python(
         # A control: another minor version is another Python.
         patch.setattr(sys, "version_info", (major, minor + 1, 0, "final", 0))
         assert record(argparse.Namespace(), {})["versions"] == {"python": f"{major}.{minor + 1}"}
+
+
+@pytest.mark.parametrize("result", [{}, {"inputs": {}}, {"inputs": []}, {"inputs": {"bars": "0"}}])
+def test_a_result_that_names_no_or_another_input_is_refused(tmp_path: Path, result: dict) -> None:
+    (tmp_path / "bars.csv").touch()
+    with pytest.raises(InputError, match=r"^one\.json: was computed from another bars file than"):
+        check_input(result, "one.json", "bars", tmp_path / "bars.csv")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_inputs import edit_json
 from tests.tiny_model import sample_rows, write_tiny_model
 
 from common.errors import InputError
@@ -26,11 +27,6 @@ def own(folder: Path, tmp_path: Path) -> Path:
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     return tmp_path
-
-
-def change_config(folder: Path, **values: Any) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **values}))
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -61,7 +57,7 @@ def test_a_thinking_template_opens_the_thinking_in_the_prompt(tmp_path: Path) ->
 
 
 def test_the_tokenizers_end_of_turn_ends_an_answer_too(own: Path) -> None:
-    change_config(own, eos_token_id=None)
+    edit_json(own / "config.json", eos_token_id=None)
     (own / "generation_config.json").unlink()
     model = read_model(own)
     assert model.stop_ids == frozenset()

@@ -40,6 +40,10 @@ def test_the_files_of_the_project_are_in_order(file: str) -> None:
         (b"run: x\n  train: [\n", ", line 2: not YAML: mapping values are not allowed here. Mend it."),
         (b"- a\n", ": no mapping. Write keys at the top level, each followed by a colon."),
         (b"run: \xff\n", ": not UTF-8. Save it as UTF-8."),
+        (
+            b"start: 2025-02-30T00:00:00Z\n",
+            ": not YAML: day is out of range for month. Mend it; text that looks like a date takes quotes.",
+        ),
     ],
 )
 def test_a_bad_file_is_one_line(tmp_path: Path, content: bytes, line: str) -> None:
@@ -53,7 +57,7 @@ def test_a_bad_file_is_one_line(tmp_path: Path, content: bytes, line: str) -> No
 
 
 def test_a_missing_file_is_one_line_and_an_empty_one_holds_nothing(tmp_path: Path) -> None:
-    with pytest.raises(SettingsFileError, match=r"none\.yaml: No such file or directory"):
+    with pytest.raises(SettingsFileError, match=r"none\.yaml: No such file or directory\. Check the path"):
         read_settings(tmp_path / "none.yaml")
     (tmp_path / "empty.yaml").touch()
     assert read_settings(tmp_path / "empty.yaml") == {}

@@ -210,6 +210,28 @@ def test_a_manifest_without_a_setting_is_refused_by_name(tmp_path: Path) -> None
     assert 'train/checkpoint.json: no "parameters.kl_beta"' in refused(run)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"iteration": "500"}, 'str, not int, under "iteration"'),
+        ({"parameters": {"spike_action": {}}}, 'dict, not str, under "parameters.spike_action"'),
+    ],
+)
+def test_a_manifest_with_something_else_in_a_field_is_refused(tmp_path: Path, change: dict, words: str) -> None:
+    run = finished(tmp_path)
+    manifest = run.folder / "train/checkpoint.json"
+    edit_json(manifest, **change)
+    edit_json(run.folder / "model/parity.json", inputs={"manifest": sha256(manifest)})
+    assert f"{manifest}: {words}. Run train again." in refused(run)
+
+
+def test_a_parity_without_its_numbers_is_refused(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    parity = run.folder / "model/parity.json"
+    edit_json(parity, logits={"relative_difference": "small", "tokens": 1})
+    assert f'{parity}: str, not int or float, under "logits.relative_difference".' in refused(run)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a picture"])
 @pytest.mark.parametrize("name", ["equity_curve", "leverage"])
 def test_a_broken_picture_is_refused(tmp_path: Path, content: bytes, name: str) -> None:

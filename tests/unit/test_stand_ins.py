@@ -75,11 +75,12 @@ def test_stand_ins_that_somebody_put_on_the_path_are_refused_on_cuda(kernels: Pa
     assert state.startswith("True True")  # the control: without the refusal they would have been imported
 
 
-def test_an_import_of_a_stand_in_beside_a_gpu_fails(kernels: Path) -> None:
+@pytest.mark.parametrize("module", ["sgl_kernel", "torchvision", "vllm"])
+def test_an_import_of_a_stand_in_beside_a_gpu_fails(module: str) -> None:
     program = PROGRAM.format(device="cpu", before="", pretend=not REAL_GPU).partition("from common")[0]
     for hidden, works in (("", True), ("0", False)):
         environment = {**os.environ, "PYTHONPATH": str(STUBS), "CUDA_VISIBLE_DEVICES": hidden}
-        command = [sys.executable, "-W", "ignore", "-c", program + "import sgl_kernel"]
+        command = [sys.executable, "-W", "ignore", "-c", program + f"import {module}"]
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert (done.returncode == 0) == works
         assert works or "torch sees a GPU" in done.stderr

@@ -52,6 +52,7 @@ def test_the_files_are_what_the_design_says(file: Path) -> None:
         ("100.0,2.0", "100.0,2.0,7", "line 2: not a time, a strategy and five numbers"),
         ("2025-01-01T01:00:00Z,mixed", "2025-01-01T05:00:00Z,mixed", "mixed is not on the same bars as up"),
         ("2025-01-01T00:00:00Z", "noon", "noon"),
+        ("2025-01-01T01:00:00Z", '"' + "9" * 200_000, "not a table in UTF-8 .field larger than field limit"),
     ],
 )
 def test_a_broken_table_is_refused(file: Path, old: str, new: str, words: str) -> None:

@@ -84,12 +84,26 @@ def test_the_own_loop_is_refused_for_it_with_what_would_help(tmp_path: Path) -> 
         ({"max_new_tokens": 262144}, "exceed the model's 262144 positions"),
         ({"slime": {"memory_fraction": 0.09}}, "the server's pool, 9% of a GPU, does not hold"),
         ({"slime": {"memory_fraction": 0.99}}, "sampling takes"),
-        ({"slime": {"offload": False}}, "an update takes 96 GB"),
+        ({"slime": {"offload": False}}, "an update takes 95 GB"),
         ({"slime": {"pipeline": 5}}, "pipeline 5 does not divide the model's layers (36)"),
     ],
 )
 def test_what_cannot_work_is_one_line(tmp_path: Path, train: dict[str, Any], words: str) -> None:
     assert any(words in line for line in found(paper(tmp_path, **train)))
+
+
+def test_questions_that_no_gpu_holds_are_refused(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+    assert found(settings) == []
+    settings["infer"]["memory_fraction"] = 0.1
+    (line,) = found(settings)
+    assert line.startswith("infer: H100 80GB does not hold the model and one answer of 8192 tokens: raise infer.tensor")
+    settings["infer"] |= {"memory_fraction": 0.12, "tensor": 2}  # half of the model and of a token on each
+    assert found(settings) == []
+    settings["infer"] |= {"memory_fraction": 0.11, "tensor": 1, "max_new_tokens": 512}
+    settings["variants"][0]["max_new_tokens"] = 16384  # 2.4 GB
+    (line,) = found(settings)
+    assert "one answer of 16384 tokens" in line
 
 
 def test_a_larger_gpu_holds_what_a_smaller_one_does_not(tmp_path: Path) -> None:

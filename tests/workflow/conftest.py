@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from project_copy import IMAGE, Workflow, copy_project
+
+if TYPE_CHECKING:
+    from infer_run import Run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,3 +32,19 @@ def minimal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, str]:
     folder = copy_project(tmp_path_factory.mktemp("minimal") / "project").folder
     workflow = Workflow(folder, {"APPTAINER_NAME": IMAGE})
     return workflow, workflow.run("--configfile", workflow.folder / "config" / "minimal.yaml")
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model and samples to ask it."""
+    from infer_run import write_shop
+
+    return write_shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="session")
+def greedy(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """An undisturbed run of infer; nobody may change its folder."""
+    from infer_run import Run
+
+    return Run(tmp_path_factory.mktemp("greedy"), shop).done()

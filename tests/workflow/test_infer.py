@@ -5,24 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from infer_run import LAST_PLACE, NOISE, SAMPLES, Run, difference, rows_of, write_shop
+from infer_run import LAST_PLACE, NOISE, SAMPLES, Run, difference, rows_of
 
 from inference.sampling import Sampling
 
 pytestmark = pytest.mark.slow
 
 END = 2  # <|im_end|>
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shop(tmp_path_factory.mktemp("shop"))
-
-
-@pytest.fixture(scope="module")
-def greedy(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """An undisturbed run."""
-    return Run(tmp_path_factory.mktemp("greedy"), shop).done()
 
 
 def test_every_sample_has_a_decision_in_order(greedy: Run) -> None:

@@ -8,20 +8,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from infer_run import LAST_PLACE, NOISE, SAMPLES, Run, all_gone, difference, family, kill, rows_of, wait_for, write_shop
+from infer_run import LAST_PLACE, NOISE, SAMPLES, Run, all_gone, difference, family, kill, rows_of, wait_for
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shop(tmp_path_factory.mktemp("shop"))
-
-
-@pytest.fixture(scope="module")
-def greedy(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """An undisturbed run."""
-    return Run(tmp_path_factory.mktemp("greedy"), shop).done()
 
 
 def test_a_killed_run_is_continued(greedy: Run, shop: Path, tmp_path: Path) -> None:

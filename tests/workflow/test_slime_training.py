@@ -169,6 +169,7 @@ def test_ray_and_slime_are_started_for_this_job_alone(finished: Training) -> Non
     address = slime["environment"]["RAY_ADDRESS"]
     assert address == ray["environment"]["RAY_ADDRESS"]
     assert f"--port={address.rpartition(':')[2]}" in ray["argv"]
+    assert ray["environment"]["SLIME_HOST_IP"] == "127.0.0.1"  # nobody else asks slime's router
     for environment in (ray["environment"], slime["environment"]):
         assert environment["CUDA_DEVICE_MAX_CONNECTIONS"] == "1"
         imports, megatron, *_ = environment["PYTHONPATH"].split(":")
@@ -243,7 +244,8 @@ def test_spikes_in_a_row_stop_it(training: Training) -> None:
     assert "train: error: iteration 7: spiky loss 54.0000, last accepted 45.0000, 5 in a row; the last good" in line
     # Not pruned (keep: 1), because those after it hold spikes.
     assert "checkpoint is that of iteration 2 in " in line
-    assert {"iter_0000001", "iter_0000005"} <= {path.name for path in training.own.glob("slime/iter_*")}
+    assert [path.name for path in training.own.glob("slime/iter_*")] == ["iter_0000001"]
+    assert (training.own / "slime" / "after_good" / "iter_0000005").is_dir()
     assert not (training.out / "checkpoint.json").exists()
     # The workflow's next attempt does not wait for GPUs to spike again, until a setting changes.
     log = (training.own / "slime.log").read_bytes()
@@ -252,8 +254,11 @@ def test_spikes_in_a_row_stop_it(training: Training) -> None:
     assert (training.own / "slime.log").read_bytes() == log
     done = training.run("--iterations=8", "--spike-limit=20", **spikes)
     assert done.returncode == 0, done.stderr
-    assert "resuming after iteration 6" in done.stdout
+    assert "resuming after iteration 2" in done.stdout
+    assert "> starting at 2" in (training.own / "slime.log").read_text()  # slime, too: its weights and its data
+    assert [row["iteration"] for row in training.rows()] == list(range(1, 9))
     assert not (training.own / "stopped.json").exists()
+    assert not (training.own / "slime" / "after_good").exists()
 
 
 def test_a_ray_that_does_not_start_is_one_line(training: Training) -> None:

@@ -86,7 +86,8 @@ def test_training_on_several_processes_starts_its_launcher_once(workflow: Workfl
 
 def test_inference_asks_for_a_gpu_for_each_process_of_each_copy(workflow: Workflow) -> None:
     arguments = ["--dry-run", "--printshellcmds", "--config"]
-    said = workflow.run(*arguments, "device=cuda", "infer={tensor: 2, data: 4}", "probe={enabled: true}")
+    given = ("device=cuda", "base_model={tiny: {head_dim: 64}}", "infer={tensor: 2, data: 4}", "probe={enabled: true}")
+    said = workflow.run(*arguments, *given)
     for rule in ("infer", "probe", "variants"):
         assert f"scripts/{rule}.py" in said
     assert said.count("scripts/gpus.py --device=cuda --count=8 ") == 4

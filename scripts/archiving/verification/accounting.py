@@ -32,8 +32,8 @@ def check_accounting(files: Files, bars: bytes) -> tuple[list[str], int]:
     asked = [name for name in files.names() if re.fullmatch(rf"{RESULTS}infer/[^/]+/decisions\.jsonl", name)]
     others = [name.split("/")[3] for name in asked if name.split("/")[3] not in answers]
     for model, rows in [*answers.items(), *((m, lines(files, f"infer/{m}/decisions.jsonl")) for m in others)]:
-        problems += _answer_problems(model, rows)
-    problems += _sample_problems(files, answers["trained"], closes)
+        problems += _answer_problems(model, rows) + _summary_problems(files, model, rows)
+    problems += _sample_problems(files, answers["trained"], closes) + _market_problems(files, closes)
     count = 0
     for name in files.names():
         if name.startswith(f"{RESULTS}leverage-") and name.endswith("/metrics.json"):
@@ -61,6 +61,10 @@ def _leverage(files: Files, folder: str, closes: dict[str, float], answers: dict
             return [f"{RESULTS}infer/{model}/decisions.jsonl: is not one decision for each bar in turn"], 0
     prices = [closes[time] for time in span]
     terms, policy = metrics["terms"], metrics["parameters"]["invalid"]
+    for name, value in terms.items():
+        if metrics["parameters"].get(name, value) != value:
+            asked = metrics["parameters"][name]
+            return [f"{place}/metrics.json: terms.{name} is {value}, it was computed with {asked}"], 0
     traded = {key: sides(rows, policy, terms["hold"] == "keep") for key, rows in answers.items()}
     traded |= {"always_buy": [1] * (len(span) - 1), "always_sell": [-1] * (len(span) - 1)}
     rows = {row["key"]: row for row in metrics["strategies"]}
@@ -139,8 +143,7 @@ def _metrics_problems(
     expected |= of_trades(made, dict(zip(times, hours, strict=True)))
     closed = [t for t, value in enumerate(book.equity) if value <= 0 or t == book.liquidated]
     expected["liquidated"] = times[closed[0]] if closed else None
-    if answers is not None:
-        expected |= {s: sum(answer["status"] == s for answer in answers) for s in STATUSES}
+    expected |= {s: sum(answer["status"] == s for answer in answers or ()) for s in STATUSES}
     return [
         f"{place}/metrics.json: strategies.{row['key']}.{name} is {row.get(name, 'missing')}, the decisions and prices "
         f"give {value}"
@@ -176,6 +179,36 @@ def _answer_problems(model: str, rows: Rows) -> list[str]:
                 f"its raw answer {expected[0]} ({expected[1]})"
             )
     return problems
+
+
+def _market_problems(files: Files, closes: dict[str, float]) -> list[str]:
+    """Whether the market's summary is of the bars."""
+    name = f"{RESULTS}market/summary.json"
+    summary = json.loads(content(files, name))
+    times, prices = list(closes), list(closes.values())
+    expected = {"bars": len(times), "first": times[0], "last": times[-1], "total_return": prices[-1] / prices[0] - 1}
+    return [
+        f"{name}: {key} is {summary.get(key, 'missing')}, the bars give {value}"
+        for key, value in expected.items()
+        if not equal(summary.get(key), value)
+    ]
+
+
+def _summary_problems(files: Files, model: str, rows: Rows) -> list[str]:
+    """Whether a model's summary counts its answers."""
+    name = f"{RESULTS}infer/{model}/summary.json"
+    if name not in files.names():
+        return [f"{name}: missing"]
+    summary = json.loads(content(files, name))
+    expected: dict[str, float] = {"samples": len(rows)}
+    expected |= {word.lower(): sum(row["decision"] == word for row in rows) for word in ("BUY", "SELL")}
+    expected |= {status: sum(row["status"] == status for row in rows) for status in STATUSES}
+    expected["mean_tokens"] = round(sum(len(row["output_ids"]) for row in rows) / len(rows), 3)
+    return [
+        f"{name}: {key} is {summary.get(key, 'missing')}, the answers give {value}"
+        for key, value in expected.items()
+        if summary.get(key) != value
+    ]
 
 
 def equal(found: Any, expected: Any) -> bool:

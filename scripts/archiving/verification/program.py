@@ -17,6 +17,7 @@ from pathlib import Path
 from archiving.verification.accounting import check_accounting
 from archiving.verification.checksums import PAYLOAD, TAGS, check_checksums, manifest
 from archiving.verification.container import ArchiveError, Folder, Packed, content, opened
+from archiving.verification.facts import check_facts
 from archiving.verification.ledger import RESULTS, WITHHELD, check_ledger
 from archiving.verification.records import check_records, picture_names
 from archiving.verification.words import check_words
@@ -50,6 +51,10 @@ def verify(place: Path, bars: Path | None = None) -> tuple[list[str], list[str]]
         lambda: _told(check_checksums(files), "{} files are what was packed, and none is missing or more"),
         lambda: (_structure(files), "the archive is a crate with all its parts"),
         lambda: _told(check_records(files), "{} files are what the results say they were made from"),
+        lambda: _told(
+            check_facts(files),
+            "commit, leverages, trials and times are those on record, and {} files of models those that were used",
+        ),
         lambda: _claims(files),
         lambda: _told(
             check_words(files), "{} settings are those of the results, and README and cards say what they do"
@@ -139,8 +144,9 @@ def main() -> None:
         print(f"{many}: this is not the archive as it was made.", file=sys.stderr)
         sys.exit(1)
     print(
-        "Not part of this: p-values and intervals of the tests (evidence.json), and what figures and tearsheet show of "
-        "them. replay.py makes them again."
+        "Taken as they are: p-values and intervals of the tests (evidence.json); what figures and tearsheet show (what "
+        "they were made of is checked); what training, conversion and machines recorded of themselves; the "
+        "sources. replay.py makes again what follows from the decisions, retrain.py the rest."
     )
     print("The archive is whole." if not any("NOT CHECKED" in line for line in fine) else "Whole, as far as checked.")
 

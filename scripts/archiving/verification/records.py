@@ -11,6 +11,7 @@ from typing import Any
 from archiving.verification.checksums import digest
 from archiving.verification.container import Files, content
 from archiving.verification.ledger import RESULTS, WITHHELD, read_sources
+from archiving.verification.page import page_problems
 
 PICTURE_NOTE = re.compile(rb"(Metrics|Evidence)-SHA256\W{1,3}([0-9a-f]{64})")
 # Role in a result's record to the file it stands for; "{here}" is the folder of the leverage.
@@ -63,6 +64,11 @@ def check_records(files: Files) -> tuple[list[str], int]:
     for name in sorted(files.names()):
         if name.startswith(f"{RESULTS}leverage-") and name.endswith((".png", ".svg")):
             found, compared = _picture_problems(name, content(files, name), digests)
+            problems += found
+            count += compared
+        elif name.startswith(f"{RESULTS}leverage-") and name.endswith("/tearsheet.html"):
+            text = content(files, name).decode("utf-8", "replace")
+            found, compared = page_problems(name.removeprefix(RESULTS), text, digests)
             problems += found
             count += compared
     return problems, count

@@ -9,11 +9,12 @@ from itertools import zip_longest
 from typing import Any
 
 from archiving.cards import data_card, how_to_get, model_card, readme
+from archiving.took import took
 from archiving.verification.container import Files, content
+from archiving.verification.facts import CONFIGURATION, JOBS, RUN
 from archiving.verification.ledger import RESULTS, read_sources
 
-README, RUN, CONFIGURATION, BUNDLE = "README.md", "data/run.json", "data/configuration.json", "data/source.bundle"
-TOOK = re.compile(r"\n\n\*\*What it took\.\*\* (.*) More in `data/host/jobs\.json`\.\n\n")
+README = "README.md"
 LEFT_OUT = re.compile(r"^- (.*); SHA-256 in `(data/[^`]*)`$", re.MULTILINE)
 # Result to the section of the configuration whose settings it was made with, and the part that is its own.
 SECTIONS = {
@@ -31,9 +32,6 @@ def check_words(files: Files) -> tuple[list[str], int]:
     run, settings = (json.loads(content(files, name)) for name in (RUN, CONFIGURATION))
     sources = read_sources(files)
     problems, count = settings_problems(settings, sources)
-    commit = run["source"]["commit"]
-    if next(files.chunks(BUNDLE), b"").split(b"\n")[:2] != [b"# v2 git bundle", f"{commit} HEAD".encode()]:
-        problems.append(f"{RUN}: says commit {commit}, {BUNDLE} holds another one")
     for name, made in _texts(files, run, settings, sources):
         problems += _text_problems(name, content(files, name).decode("utf-8", "replace"), made)
     return problems, count
@@ -72,15 +70,15 @@ def _flat(section: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, A
 def _texts(
     files: Files, run: Mapping[str, Any], settings: Mapping[str, Any], sources: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    """The texts for people, made again of the results. What a run took, and what was left out, is taken as it is."""
+    """The texts for people, made again of the results. What was left out is taken as it is."""
     metrics, evidence = (
         [sources[f"leverage-{leverage}/{kind}.json"] for leverage in run["leverages"]]
         for kind in ("metrics", "evidence")
     )
     said = content(files, README).decode("utf-8", "replace")
-    took = TOOK.search(said)
+    spent = took(json.loads(content(files, JOBS)))
     left_out = dict(LEFT_OUT.findall(said))
-    yield README, readme(run, metrics, evidence, sources["market/summary.json"], took[1] if took else "", left_out)
+    yield README, readme(run, metrics, evidence, sources["market/summary.json"], spent, left_out)
     earlier = {name.removeprefix("model/"): sources[name] for name in sorted(sources) if "model/parity-" in name}
     records = (sources[n] for n in ("train/checkpoint.json", "infer/trained/summary.json", "model/parity.json"))
     yield "data/model-card.md", model_card(*records, evidence, earlier)

@@ -28,10 +28,14 @@ def read_times(path: Path) -> list[str]:
     """
     if path.is_file() and path.stat().st_size == 0:
         return []
-    try:
-        return [row["metadata"]["timestamp"] for row in read_jsonl(path)]
-    except (KeyError, TypeError):
-        raise InputError(f"{path}: a line has no metadata.timestamp. Run samples again.") from None
+    times = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        sample = row.get("metadata")
+        time = sample.get("timestamp") if isinstance(sample, dict) else None
+        if not isinstance(time, str):
+            raise InputError(f"{path}, line {number}: no metadata.timestamp. Run samples again.")
+        times.append(time)
+    return times
 
 
 def leakage_record(

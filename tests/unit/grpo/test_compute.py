@@ -10,9 +10,10 @@ import torch
 from test_loop import merged, quiet, settings, task, weights_of
 from torch.utils.flop_counter import FlopCounterMode
 
+from grpo import loop as loop_module
 from grpo.flops import forward_flops, iteration_flops, peak_flops
 from grpo.learner import ComputeSettings, Learner
-from grpo.loop import Loop
+from grpo.loop import Loop, least_between_lines
 from grpo.metrics import describe
 from grpo.packing import pack
 from grpo.policy import answer_logits
@@ -154,7 +155,28 @@ def test_the_share_of_the_peak_is_of_known_gpus(monkeypatch: pytest.MonkeyPatch)
     assert peak_flops(torch.device("cpu"), "fp32") is None
 
 
-def test_speed_and_share_are_printed_every_iteration(make_learner: MakeLearner, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("every", "lines"), [(least_between_lines(torch.device("cuda", 0)), 6), (1000.0, 2)])
+def test_on_a_gpu_each_iteration_has_a_line_with_its_speed_however_short_it_is(
+    every: float,
+    lines: int,
+    make_learner: MakeLearner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(loop_module, "least_between_lines", lambda _: every)
+    loop = Loop(make_learner(), task(), settings(), tmp_path)
+    loop.peak = 1e12
+    loop.run(quiet)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("iteration ")]
+    assert len(said) == lines
+    for line in said:
+        assert "tokens/s, " in line
+        assert "TFLOP/s, " in line
+        assert "% of peak" in line
+
+
+def test_speed_and_share_of_an_iteration(make_learner: MakeLearner, tmp_path: Path) -> None:
     loop = Loop(make_learner(), task(), settings(), tmp_path)
     row = loop.iterate(1, quiet)
     assert row["model_flops_per_second"] > 0

@@ -54,3 +54,24 @@ def test_torchs_own_option_is_as_it_was_after_writing(tmp_path: Path) -> None:
     name = "decoder.layers.0.mlp.linear_fc2.weight"
     write_weights(tmp_path, 0, {name: torch.zeros(2, 2)}, {name: torch.empty(2, 2, device="meta")})
     assert torch.serialization.get_crc32_options() is True
+
+
+def test_weights_are_read_where_torch_does_not_say_at_which_byte_they_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = {"decoder.layers.0.a.weight": torch.randn(4, 3), "output_layer.weight": torch.randn(5)}
+    path = write_weights(tmp_path, 0, tensors, tensors)
+    loaded: list[str] = []
+
+    def torch_2_9(*args: object, map_location: str, **kwargs: object) -> torch.Tensor:
+        loaded.append(map_location)
+        tensor = load(*args, map_location=map_location, **kwargs)
+        if map_location == "meta":
+            tensor.untyped_storage()._checkpoint_offset = None
+        return tensor
+
+    load = torch.load
+    monkeypatch.setattr(torch, "load", torch_2_9)
+    read = read_weights(path)
+    assert all(same_bits(read[name], tensors[name]) for name in tensors)
+    assert loaded == ["meta", "cpu"] * 2

@@ -1,34 +1,13 @@
 """slime's own data source under ours: prints the prompts it asks, and where it stands after a save and a load."""
 
 import argparse
-import importlib.abc
-import importlib.machinery
 import json
 import sys
 from pathlib import Path
-from unittest.mock import MagicMock
 
-ABSENT = ("ray", "qwen_vl_utils")
+from absent import mocked
 
-
-class Mocks(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds what is absent."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ABSENT:
-            return importlib.machinery.ModuleSpec(name, self, is_package=True)
-        return None
-
-    def create_module(self, spec):
-        module = MagicMock(name=spec.name)
-        module.__spec__, module.__path__ = spec, []
-        return module
-
-    def exec_module(self, module):
-        pass
-
-
-sys.meta_path.append(Mocks())
+mocked("ray", "qwen_vl_utils")
 from slime_engine.data_source import OrderedDataSource  # noqa: E402
 
 args = argparse.Namespace(**json.loads(Path(sys.argv[1]).read_text()))

@@ -155,10 +155,18 @@ def test_settings_of_slime_are_no_part_of_another_engines_training(monkeypatch: 
 def sizes(**changed: Any) -> dict[str, tuple[int, ...]]:
     s = {**SHAPE, **changed}
     layers, d, h = s["layers"], s["head_dim"], s["hidden"]
+    attention, mlp = "decoder.layers.self_attention.", "decoder.layers.mlp."
     return {
         "embedding.word_embeddings.weight": (s["vocabulary"], h),
-        "decoder.layers.self_attention.linear_qkv.weight": (layers, (s["heads"] + 2 * s["query_groups"]) * d, h),
-        "decoder.layers.self_attention.q_layernorm.weight": (layers, d),
+        f"{attention}linear_qkv.weight": (layers, (s["heads"] + 2 * s["query_groups"]) * d, h),
+        f"{attention}linear_qkv.layer_norm_weight": (layers, h),
+        f"{attention}q_layernorm.weight": (layers, d),
+        f"{attention}k_layernorm.weight": (layers, d),
+        f"{attention}linear_proj.weight": (layers, h, s["heads"] * d),
+        f"{mlp}linear_fc1.weight": (layers, 2 * s["ffn"], h),
+        f"{mlp}linear_fc1.layer_norm_weight": (layers, h),
+        f"{mlp}linear_fc2.weight": (layers, h, s["ffn"]),
+        "decoder.final_layernorm.weight": (h,),
     }
 
 
@@ -180,8 +188,22 @@ def test_weights_of_another_shape_are_refused(changed: dict[str, int], message: 
         check_weights(model_arguments(SHAPE), sizes(**changed))
 
 
+@pytest.mark.parametrize("weight", [name for name in sizes() if "q_layernorm" not in name])
+def test_a_weight_that_slime_would_leave_random_is_missed(weight: str) -> None:
+    without = {name: size for name, size in sizes().items() if name != weight}
+    with pytest.raises(InputError, match=f"the weights lack {weight}"):
+        check_weights(model_arguments(SHAPE), without)
+
+
+def test_a_head_of_its_own_is_missed_where_the_embeddings_are_not_tied() -> None:
+    untied = model_arguments({**SHAPE, "tied_embeddings": False})
+    check_weights(untied, sizes() | {"output_layer.weight": (151936, 2560)})
+    with pytest.raises(InputError, match=r"the weights lack output_layer\.weight"):
+        check_weights(untied, sizes())
+
+
 def test_norms_of_queries_and_keys_that_are_not_there_are_refused() -> None:
-    without = {name: size for name, size in sizes().items() if "layernorm" not in name}
+    without = {name: size for name, size in sizes().items() if "q_layernorm" not in name}
     with pytest.raises(InputError, match="--qk-layernorm"):
         check_weights(model_arguments(SHAPE), without)
 

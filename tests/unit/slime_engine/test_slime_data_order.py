@@ -11,9 +11,9 @@ from pathlib import Path
 from test_slime_own_parser import SOURCES, pytestmark  # noqa: F401 - skips where there are no sources
 from tests.tiny_model import sample_rows, write_tiny_model
 
-import train
 from common.files import write_jsonl
 from grpo.schedule import batch_of
+from slime_engine.cluster import link_imports
 from trading.strata import strata
 
 
@@ -32,7 +32,7 @@ def test_slime_asks_what_the_other_engine_asks_and_goes_on_where_it_was(tmp_path
         "hook_samples": 11, "hook_seed": 5, "hook_prompts_per_iteration": 4, "hook_balance_directions": True,
     }  # fmt: skip
     (tmp_path / "arguments.json").write_text(json.dumps(args))
-    variables = os.environ | {"PYTHONPATH": os.pathsep.join([SOURCES, str(Path(train.__file__).parent)])}
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join([SOURCES, str(link_imports(tmp_path / "imports"))])}
     program = Path(__file__).with_name("own_data_source.py")
     done = subprocess.run(
         [sys.executable, program, tmp_path / "arguments.json"], env=variables, capture_output=True, text=True

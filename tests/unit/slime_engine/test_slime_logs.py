@@ -53,8 +53,8 @@ def test_numbers_that_are_not_finite_are_read() -> None:
         f"{TIME} model.py:674 - step 3: {{'train/loss': 0.5, 'train/st",  # cut short
         f"{TIME} model.py:674 - step x: {{'train/loss': 0.5}}",
         f"{TIME} actor.py:1 - step 3: {{1: 2}}",
-        # A model's answer is printed, too; what looks like metrics there has no file and line before it.
-        "First rollout sample: ['step 3: {\"train/loss\": 9}']",
+        # A model's answer is printed, too, and may quote such a line.
+        f"{TIME} sglang_rollout.py:360 - First rollout sample: ['model.py:674 - step 3: {{\"train/loss\": 9}}']",
     ],
 )
 def test_other_lines_are_none(line: str) -> None:

@@ -17,6 +17,7 @@ import pytest
 from test_slime_arguments import PATHS, REQUIRED, SHAPE
 
 import train
+from grpo.checkpoint import TRACKER
 from slime_engine import hooks
 from slime_engine.arguments import Job, Lengths, Paths, command_line
 
@@ -29,19 +30,24 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    return made(tmp_path, monkeypatch, SHAPE, "--tensor=2", "--recompute")
+
+
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: dict[str, Any], *more: str) -> Job:
+    """The job of a shape, with the config.json of its model."""
     given = [*REQUIRED, "--updates-per-iteration=2", "--learning-rate=1e-06", "--engine=slime", "--device=cuda"]
-    given += ["--spike-action=log", "--data=4", "--tensor=2", "--validate-every=50", "--recompute"]
+    given += ["--spike-action=log", "--data=4", "--validate-every=50", *more]
     monkeypatch.setattr(sys, "argv", ["train.py", *(f"--{name}=x" for name in PATHS), *given])
     settings = train.arguments()
     base, reference = tmp_path / "base", tmp_path / "reference"
     base.mkdir()
     reference.mkdir()
     config = {
-        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "num_hidden_layers": SHAPE["layers"],
-        "hidden_size": SHAPE["hidden"], "num_attention_heads": SHAPE["heads"],
-        "num_key_value_heads": SHAPE["query_groups"], "head_dim": SHAPE["head_dim"],
-        "intermediate_size": SHAPE["ffn"], "vocab_size": SHAPE["vocabulary"], "rope_theta": 5000000,
-        "rms_norm_eps": 1e-06, "tie_word_embeddings": True, "max_position_embeddings": 262144,
+        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "num_hidden_layers": shape["layers"],
+        "hidden_size": shape["hidden"], "num_attention_heads": shape["heads"],
+        "num_key_value_heads": shape["query_groups"], "head_dim": shape["head_dim"],
+        "intermediate_size": shape["ffn"], "vocab_size": shape["vocabulary"], "rope_theta": 5000000,
+        "rms_norm_eps": 1e-06, "tie_word_embeddings": shape["tied_embeddings"], "max_position_embeddings": 262144,
     }  # fmt: skip
     (base / "config.json").write_text(json.dumps(config))
     (reference / "latest_checkpointed_iteration.txt").write_text("release")
@@ -49,7 +55,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     # JSON is YAML.
     hook = hooks.hook_settings(settings, tmp_path / "judgements.jsonl", ["<|im_end|>"])
     paths.hook_settings.write_text(json.dumps(hook))
-    return Job(settings, paths, Lengths(900, 4096, 5004), SHAPE)
+    return Job(settings, paths, Lengths(900, 4096, 5004), shape)
 
 
 def parsed(line: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -93,6 +99,32 @@ def test_slimes_own_parser_takes_every_argument_and_means_the_same(job: Job, tmp
         "data_parallel_size": 4,
     }  # fmt: skip
     assert {name: made.get(name) for name in expected} == expected
+
+
+def test_slimes_own_parser_takes_the_other_switches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    untied = SHAPE | {"tied_embeddings": False}
+    more = ["--no-slime-offload", "--kl-beta=0", "--no-recompute", "--slime-pipeline=2", "--slime-context=2"]
+    done = parsed(command_line(made(tmp_path, monkeypatch, untied, *more)), tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    expected = {
+        "offload_train": False, "offload_rollout": False, "use_kl_loss": False, "kl_loss_coef": 0.0,
+        "recompute_granularity": None, "untie_embeddings_and_output_weights": True, "sequence_parallel": False,
+        "pipeline_model_parallel_size": 2, "context_parallel_size": 2, "data_parallel_size": 4, "rollout_num_gpus": 16,
+    }  # fmt: skip
+    assert {name: told.get(name) for name in expected} == expected
+
+
+def test_slime_goes_on_where_the_tracker_says(job: Job, tmp_path: Path) -> None:
+    job.paths.save.mkdir()
+    (job.paths.save / TRACKER).write_text("199")  # as checkpoints.prepare leaves it
+    done = parsed(command_line(job), tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    # None: from the iteration that Megatron loads, by the tracker of --load. Without one it is 0, as above.
+    expected = {"start_rollout_id": None, "load": str(job.paths.save), "finetune": False, "ckpt_step": None}
+    expected |= {"no_load_optim": None, "no_load_rng": None}
+    assert {name: told.get(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(

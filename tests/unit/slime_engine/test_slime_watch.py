@@ -7,7 +7,7 @@ import math
 import pytest
 
 from grpo.stability import WatchError
-from slime_engine.watch import Limits, Watch
+from slime_engine.watch import Limits, SpikeError, Watch
 
 
 def limits(**changed: object) -> Limits:
@@ -53,8 +53,17 @@ def test_so_many_spikes_in_a_row_stop(action: str, limit: int, stops_at: int) ->
 def test_the_last_good_checkpoint_is_from_before_the_spikes_in_a_row() -> None:
     watch = Watch(limits(spike_limit=3), last=0.0)
     see(watch, [0.0, 0.0, 9.0, 18.0, 27.0])  # at iterations 1 to 5
-    with pytest.raises(WatchError, match="the last good checkpoint is that of iteration 2 in folder"):
+    told = (
+        "the last good checkpoint is that of iteration 2 in folder, it will go on from there; later ones lie in folder/"
+    )
+    with pytest.raises(SpikeError, match=told) as stop:
         watch.check(5, 27.0, "folder", [1, 2, 3, 4])
+    assert stop.value.good == 2
+    with pytest.raises(SpikeError, match="from before, it will begin anew; later ones lie in") as stop:
+        watch.check(5, 27.0, "folder", [4])
+    assert stop.value.good is None
+    with pytest.raises(SpikeError, match=r"go on from there\. If"):
+        watch.check(5, 27.0, "folder", [1, 2])
     resumed = Watch(limits(spike_limit=3), last=18.0, spikes=2)
     see(resumed, [27.0])
     assert resumed.good(5, [1, 2, 3, 4]) == 2
@@ -83,6 +92,11 @@ def test_slow_ones_in_a_row_stop_and_a_limit_of_none_never_does() -> None:
         WatchError, match=r"2 iterations in a row took more than 1.5 times.*good checkpoint is that of iteration 4 in"
     ):
         watch.check(4, 0.0, "folder", [2, 3, 4])
+    spiky = Watch(limits())
+    see(spiky, [0.0, 0.0, 0.0, 9.0], seconds)  # too few in a row to be no good
+    with pytest.raises(WatchError, match=r"iteration 4 in folder, it will go on from there\. Look") as stop:
+        spiky.check(4, 9.0, "folder", [2, 3, 4])
+    assert not isinstance(stop.value, SpikeError)
     patient = Watch(limits(straggler_limit=0))
     see(patient, [0.0] * 4, seconds)
     patient.check(4, 0.0, "folder", [2, 3, 4])

@@ -34,6 +34,7 @@ for name in ("num-rollout", "rollout-batch-size", "n-samples-per-prompt", "num-s
     parser.add_argument(f"--{name}", type=int)
 parser.add_argument("--custom-rm-path", type=load)
 parser.add_argument("--custom-reward-post-process-path", type=load)
+parser.add_argument("--custom-megatron-before-train-step-hook-path", type=load)
 parser.add_argument("--eval-interval", type=int)
 parser.add_argument("--eval-prompt-data", nargs=2)
 args, _ = parser.parse_known_args()
@@ -99,6 +100,9 @@ for number in range(start, args.num_rollout):
     say("RolloutManager", "rollout.py:611", "perf", number, {"perf/rollout_time": 2.0, "rollout/x": 3.0})
     say("TrainActor", "data.py:146", "rollout", number, {"rollout/raw_reward": 0.1, "rollout/y": float("nan")})
     for step in range(number * steps, (number + 1) * steps):
+        optimizer = SimpleNamespace(param_groups=[{}])
+        args.custom_megatron_before_train_step_hook_path(args, number, step - number * steps, [], optimizer, None)
+        assert optimizer.param_groups[0]["lr"] > 0
         loss = 9.0 * number if str(number) in os.environ.get("STAND_IN_SPIKES", "").split() else 0.01
         values = {"loss": loss, "kl_loss": 0.5, "entropy_loss": 0.7, "pg_clipfrac": 0.25, "grad_norm": 1.5}
         say("TrainActor", "model.py:674", "step", step, {f"train/{name}": value for name, value in values.items()})

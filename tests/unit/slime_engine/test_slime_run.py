@@ -16,7 +16,7 @@ from common.errors import InputError
 from common.journal import Journal
 from grpo.metrics import merged_metrics
 from slime_engine import cluster, processes
-from slime_engine.program import Run, fill
+from slime_engine.run import Run, fill
 
 EVAL = "rollout.py:577 - eval {}: {{'eval/validation': 0.5}}"
 

@@ -1,0 +1,55 @@
+"""Weights are read and written in one thread while another imports Megatron: two that import can break each other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WORK = """
+import sys, tempfile
+from pathlib import Path
+import torch
+import torch.distributed.checkpoint as torch_dcp
+from grpo import hugging_face, stored_weights
+from grpo.shape import Qwen3Shape
+from grpo.tensors import same_bits
+from grpo.weights import check_tensors, expected_shapes, to_hugging_face, to_megatron
+
+shape = Qwen3Shape(2, 32, 4, 2, 8, 64, 64, 5e6, 1e-6, True, 512)
+tensors = {name: torch.randn(size) for name, size in expected_shapes(shape).items()}
+layout = {name: torch.empty(size, device="meta") for name, size in expected_shapes(shape).items()}
+folder = Path(tempfile.mkdtemp(dir=sys.argv[1]))
+before = set(sys.modules)
+WORK
+megatron, meta = to_megatron(tensors, shape), to_megatron(layout, shape)
+with stored_weights.quiet(), stored_weights.no_crc32():
+    writer = torch_dcp.FileSystemWriter(str(folder / "stored"), thread_count=2)
+    torch_dcp.save({}, storage_writer=writer, planner=stored_weights.OneByOne(megatron, meta), no_dist=True)
+read = stored_weights.read_weights(folder / "stored")
+assert all(same_bits(read[name], megatron[name]) for name in megatron)
+names = to_hugging_face(stored_weights.read_weights(folder / "stored", meta=True), shape)
+check_tensors(names, shape, "here")
+hugging_face.write_tensors(folder, layout, to_hugging_face(read, shape))
+print(*sorted(set(sys.modules) - before))
+"""
+SMALL = {"torch.utils.serialization", "torch.utils.serialization.config"}
+
+
+@pytest.mark.parametrize(
+    ("more", "imported"), [("", set()), ("torch.cat([layout['model.norm.weight']])", {"torch._dynamo"})]
+)
+def test_reading_and_writing_weights_imports_nothing_large(tmp_path: Path, more: str, imported: set[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WORK.replace("WORK", more), str(tmp_path)],
+        env={"PYTHONPATH": str(Path(__file__).parents[3] / "scripts"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = set(done.stdout.split()) - SMALL
+    assert imported <= found
+    if not imported:
+        assert not found
