@@ -75,10 +75,13 @@ def _splits(settings: Settings) -> list[str]:
 
 
 def _training(settings: Settings) -> list[str]:
-    """Batches that do not divide, a schedule that ends before it begins, what slime cannot do."""
+    """Batches that do not divide, a schedule that ends too early, what slime cannot do."""
     train, problems = settings["train"], []
     if 0 < train["decay_iterations"] <= train["warm_up_iterations"]:
         least = f"0, or more than warm_up_iterations ({train['warm_up_iterations']})"
+        problems.append(problem("train.decay_iterations", train["decay_iterations"], least))
+    elif 0 < train["decay_iterations"] < train["iterations"]:
+        least = f"0, or iterations ({train['iterations']}) or more: behind it the learning rate is 0"
         problems.append(problem("train.decay_iterations", train["decay_iterations"], least))
     parts = train["updates_per_iteration"] * train["data"] * (2 if train["balance_directions"] else 1)
     if train["prompts_per_iteration"] % parts:

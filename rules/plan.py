@@ -141,7 +141,8 @@ def estimate(
 def disk_bytes(settings: Mapping[str, Any], weights: int | None, rules: Iterable[str]) -> float | None:
     """Bytes that models and checkpoints take which the next run writes; None if the model's size is not known.
 
-    One checkpoint more than `keep`: a new one is whole before the oldest goes. slime's watch may keep another one.
+    Two checkpoints more than `keep`: a new one is whole before the oldest goes, and a stop, or slime's watch, may keep
+    another one.
     """
     if weights is None:
         return None
@@ -150,8 +151,7 @@ def disk_bytes(settings: Mapping[str, Any], weights: int | None, rules: Iterable
         if rule in ("base_model", "export_weights", "export_checkpoint", "import_weights"):
             total += weights * FOLDER_BYTES[device]
         elif rule == "train":
-            more = 1 + (settings["train"].get("engine") == "slime")
-            total += weights * CHECKPOINT_BYTES[device] * (settings["train"]["keep"] + more)
+            total += weights * CHECKPOINT_BYTES[device] * (settings["train"]["keep"] + 2)
     return total
 
 

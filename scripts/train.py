@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from common.errors import InputError, run
 from common.files import read_json, sha256, write_json, write_jsonl
 from common.lease import lease
-from common.model_folder import folder_sum, listing_sum, weight_sums
+from common.model_folder import content_sum, folder_sum, listing_sum, weight_sums
 from common.options import add_setting, add_settings
 from common.provenance import record, version
 from slime_engine.arguments import refuse
 from slime_engine.layout import NOT_IN_KEY as SLIME_NOT_IN_KEY
 from slime_engine.layout import NOT_IN_KEY_OF_SLIME, Layout, without_slime
+from training import validated
 from training.stops import remembered
 from training.task import build_task, checked_samples
 
@@ -73,6 +74,11 @@ class Training:
     validation: list[dict[str, Any]]
     folder: Path
 
+    def begin(self, held: contextlib.ExitStack) -> None:
+        """Take the folder's lease, and note there on which samples it validates from now on."""
+        held.enter_context(lease(self.folder))
+        validated.begin(self.folder, sha256(self.args.validation))
+
     def announce(self) -> None:
         """Say what is trained on what."""
         args, weights = self.args, read_json(self.args.base / "model.json")["weights"]
@@ -110,7 +116,7 @@ def main() -> None:
     base = check_imported(args.weights, args.base, shape.as_dict())
     made_from = record(args, {"train": args.train, "validation": args.validation}, PACKAGES[args.engine])
     made_from["inputs"] = {"base": base, **made_from["inputs"], "weights": listing_sum(weight_sums(args.base))}
-    key = checkpoint.key_of(determinants(args, made_from["inputs"]["weights"]))
+    key = checkpoint.key_of(determinants(args))
     folder = args.checkpoints / key
     engine = with_slime if args.engine == "slime" else with_megatron
     # The folder's lease is held until the manifest is written.
@@ -145,7 +151,11 @@ def write_results(
     from grpo.metrics import merged_metrics
     from grpo.weights import weights_sum
 
-    rows = merged_metrics(trained.rows, args.iterations)
+    samples, every = made_from["inputs"]["validation"], args.validate_every if args.validation.stat().st_size else 0
+    rows = merged_metrics(validated.of_samples(trained.rows, folder, samples, every), args.iterations)
+    made = validated.iterations(rows)
+    if said := validated.gap(made, args.iterations, every):
+        print(said, flush=True)
     if args.tensorboard:
         write_tensorboard(folder / "tensorboard", rows)
     write_jsonl(args.output_metrics, rows)
@@ -165,7 +175,8 @@ def write_results(
             "shape": shape.as_dict(),
             "spikes": sum(row["spike"] for row in rows),
             "skipped": sum(row["skipped"] for row in rows),
-            "training_version": TRAINING_VERSION,
+            "validated": made,
+            "training_version": training_version(args),
             **made_from,
         },
     )
@@ -189,7 +200,7 @@ def with_megatron(training: Training, held: contextlib.ExitStack) -> Trained | N
     ranks = parallel.start(args.device, args.tensor, args.data, args.seed)
     task = build_task(args, training.samples, training.validation, shape.max_positions)
     if ranks.first:
-        held.enter_context(lease(folder))
+        training.begin(held)
     update = UpdateSettings(
         loss=LossSettings(args.clip_low, args.clip_high, args.kl_beta, args.entropy),
         group_size=args.group_size,
@@ -234,7 +245,7 @@ def with_slime(training: Training, held: contextlib.ExitStack) -> Trained:
         {path.absolute(): rows for path, rows in given.items()},
         training.shape.as_dict(),
     )
-    held.enter_context(lease(folder))
+    training.begin(held)
     training.announce()
     print(", ".join(f"{name} {version(name)}" for name in PACKAGES["slime"]), flush=True)
     rows = train(args, inputs, folder)
@@ -290,16 +301,21 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
     return LoopSettings(**{field.name: getattr(args, field.name) for field in dataclasses.fields(LoopSettings)})
 
 
-def determinants(args: argparse.Namespace, weights_sha256: str) -> dict[str, Any]:
+def training_version(args: argparse.Namespace) -> int:
+    """The version of this training's meaning: one more where the own loop decays weights, once the norms' as well."""
+    return TRAINING_VERSION + (args.engine == "megatron" and args.weight_decay > 0)
+
+
+def determinants(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that decides what a checkpoint of this training holds, except how far it went."""
     given = record(args, {})["parameters"].items()
     left_out = NOT_IN_KEY | (NOT_IN_KEY_OF_SLIME if args.engine == "slime" else set())
     settings = {name: value for name, value in given if name not in left_out and SINCE.get(name) != value}
     return {
-        "version": TRAINING_VERSION,
+        "version": training_version(args),
         "settings": settings,
-        "weights": weights_sha256,
-        "tokenizer": sha256(args.base / "tokenizer.json"),
+        # The tokenizer's files and the chat template make the prompts and say where an answer ends.
+        "base": content_sum(args.base, weight_sums(args.base)),
         "train": sha256(args.train),
     }
 

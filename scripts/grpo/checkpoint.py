@@ -11,6 +11,7 @@ import queue
 import re
 import shutil
 import unittest.mock
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +100,17 @@ def load_weights(model: Any, path: Path) -> None:
     load(path, model, None)
 
 
-def prune(root: Path, keep: int, newest: int) -> None:
-    """Delete all but the last `keep` checkpoints up to `newest`; those of a longer training are not touched."""
-    for iteration in [number for number in iterations_in(root) if number <= newest][:-keep]:
-        shutil.rmtree(root / folder_name(iteration))
+def prune(root: Path, keep: int, newest: int, regular: Callable[[int], bool]) -> None:
+    """Delete checkpoints up to `newest`: all but itself and the last `keep` regular ones.
+
+    Those of a longer training are not touched. What is not regular, a stop's, goes when a newer one is whole: it
+    takes the place of none that a variant may ask for.
+    """
+    past = [number for number in iterations_in(root) if number <= newest]
+    stay = {newest, *[number for number in past if regular(number)][-keep:]}
+    for iteration in past:
+        if iteration not in stay:
+            shutil.rmtree(root / folder_name(iteration))
 
 
 def _sharded_state(model: Any, optimizer: Any, loading: bool) -> dict[str, Any]:

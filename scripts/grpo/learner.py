@@ -150,6 +150,8 @@ class Learner:
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
+            # As Megatron's own schedule does it, which this takes the place of: none on the norms.
+            group["weight_decay"] = settings.weight_decay * group.get("wd_mult", 1.0)
         groups_each = len(rollouts.prompts) // settings.updates
         sums: dict[str, float] = {"update_loss": 0.0, "kl": 0.0, "entropy": 0.0, "clip_fraction": 0.0}
         tokens, norms = 0.0, []

@@ -102,13 +102,13 @@ class Loop:
         try:
             for iteration in range(done + 1, settings.iterations + 1):
                 row = self.iterate(iteration, log)
-                if settings.validate_every and iteration % settings.validate_every == 0:
+                if self._validates(iteration):
                     row["validation"] = self.validate()
                 if journal:
                     journal.append([row])
                     progress.update(iteration, describe(row))
                 stopping = self._stopping()
-                if iteration % settings.save_every == 0 or iteration == settings.iterations or stopping:
+                if self._is_regular(iteration) or stopping:
                     self._save(iteration, journal)
                 if stopping and iteration < settings.iterations:
                     if self.ranks.first:
@@ -186,20 +186,30 @@ class Loop:
         # JSON has no NaN: what is not finite (a spike) is null.
         return {name: finite(value) for name, value in row.items()}
 
+    def _is_regular(self, iteration: int) -> bool:
+        """Whether it is saved in any case: what a stop alone saves is there to go on from, no more."""
+        return iteration % self.settings.save_every == 0 or iteration == self.settings.iterations
+
+    def _validates(self, iteration: int) -> bool:
+        every = self.settings.validate_every
+        return every > 0 and iteration % every == 0 and len(self.task.validation_prompts) > 0
+
     def validate(self) -> dict[str, float]:
         """Judge the greedy answers to the validation prompts; means over all of them."""
         sampler = self._sampler()
         own = range(self.ranks.data_rank, len(self.task.validation_prompts), self.ranks.data)
-        sums: dict[str, float] = {"count": 0.0, "reward": 0.0}
-        for first in range(0, len(own), 256):
-            numbers = own[first : first + 256]
+        # A rank that has none asks the first one, which does not count: all ranks must add up the same names.
+        weight, asked = (1.0, own) if own else (0.0, range(1))
+        sums: dict[str, float] = {}
+        for first in range(0, len(asked), 256):
+            numbers = asked[first : first + 256]
             prompts = [self.task.validation_prompts[n] for n in numbers]
             rollouts = sampler.sample(prompts, 1, self.settings.max_new_tokens, uniforms=None)
             texts = self.task.decode(rollouts.answers())
             for number, text, cut in zip(numbers, texts, rollouts.truncated.tolist(), strict=True):
                 judgement = self.task.validation_judge(number, text, cut)
                 for name, value in {"count": 1.0, "reward": judgement.reward, **judgement.shares}.items():
-                    sums[name] = sums.get(name, 0.0) + value
+                    sums[name] = sums.get(name, 0.0) + weight * value
         sums = self.learner.sum_over_data(sums)
         count = sums.pop("count")
         return {name: value / count for name, value in sums.items()}
@@ -307,7 +317,7 @@ class Loop:
         common = {"last_accepted_loss": self.spikes.last, "spikes_in_a_row": self.spikes_in_a_row}
         checkpoint.save(self.folder, iteration, self.learner.model, self.learner.optimizer, common)
         if self.ranks.first:
-            checkpoint.prune(self.folder, self.settings.keep, iteration)
+            checkpoint.prune(self.folder, self.settings.keep, iteration, self._is_regular)
 
     def _on_signal(self, number: int, _frame: Any) -> None:
         if self.stop_signal is not None:

@@ -12,13 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.model_folder import content_sum
 from common.options import add_setting, add_settings
 from common.progress import Progress, duration
 from common.provenance import version
 from inference.engine import Counts, Engine
 from inference.finishing import Reply, finishing, room, second_question, text_of
 from inference.journal import Answer, Answers, open_answers, settings_of
-from inference.model import Model, answering_sha256, read_model
+from inference.model import Model, read_model
 from inference.processes import prepare_process
 from inference.questions import Question, load_tokenizer
 from inference.sampling import Sampling
@@ -150,7 +151,7 @@ class Asker:
             greedy=sampling.greedy,
             constrained=args.finish,
         )
-        self._sha256 = answering_sha256(model.folder)
+        self._sha256 = content_sum(model.folder)
         self._stack = contextlib.ExitStack()
         self._engine: Engine | None = None
 

@@ -42,7 +42,7 @@ def settings_of(questions: Sequence[Question], model_sha256: str, settings: Mapp
     questions
         What is asked, in order.
     model_sha256
-        Of the model's files that take part (`inference.model.answering_sha256`).
+        Of the model's files that take part (`common.model_folder.content_sum`).
     settings
         How it is asked: sampling, device, versions.
     """

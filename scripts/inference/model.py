@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
-from common.files import read_json, sha256
+from common.files import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,9 +19,6 @@ NUMBERS = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "max_position_embeddings",
 )  # fmt: skip
-# What neither SGLang nor the tokenizer reads: where the model came from, and texts for people. Everything
-# else counts, known or not: an answer too many costs less than one that is not this model's.
-NO_PART = ("model.json", "LICENSE", "*.md", ".*")
 
 
 @dataclass(frozen=True)
@@ -101,19 +97,6 @@ def read_model(folder: Path) -> Model:
         cache_bytes_per_token=2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * head_size(config),
         stop_ids=_stop_ids(folder, config),
     )
-
-
-def answering_sha256(folder: Path) -> str:
-    """SHA-256 over the files of a model folder that its answers depend on.
-
-    Weights, configuration, generation settings, tokenizer, chat template; not model.json, which records how the
-    model was trained: a setting that only watches the training asks nothing again.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if not any(file.match(pattern) for pattern in NO_PART):
-            digest.update(f"{file.relative_to(folder).as_posix()} {sha256(file)}\n".encode())
-    return digest.hexdigest()
 
 
 def head_size(config: dict[str, Any]) -> int:

@@ -70,6 +70,12 @@ def problems(settings: dict[str, Any]) -> list[str]:
             "train.decay_iterations: given 20; allowed: 0, or more than warm_up_iterations (20).",
         ),
         (
+            "train.iterations",
+            1000,
+            "train.decay_iterations: given 500; allowed: 0, or iterations (1000) or more: "
+            "behind it the learning rate is 0.",
+        ),
+        (
             "market.source",
             "csv",
             "market.csv.path: given null; needed, because market.source is csv.",

@@ -13,7 +13,8 @@ from tests.tiny_model import write_tiny_model
 from base_model import check_tokenizer
 from common.errors import InputError
 from common.files import sha256
-from inference.model import answering_sha256, read_model
+from common.model_folder import content_sum
+from inference.model import read_model
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -118,11 +119,11 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.json", "README.md", "LICENSE", ".snakemake_timestamp"])
 def test_records_and_texts_for_people_are_no_part_of_the_answers(own: Path, name: str) -> None:
-    before, whole = answering_sha256(own), sha256(own)
+    before, whole = content_sum(own), sha256(own)
     (own / name).write_text('{"name": "Tiny", "parameters": {"keep": 2}}')
-    one = answering_sha256(own)
+    one = content_sum(own)
     (own / name).write_text('{"name": "Tiny", "parameters": {"keep": 3}}')
-    assert before == one == answering_sha256(own)
+    assert before == one == content_sum(own)
     assert whole != sha256(own)  # the control: the folder itself is another one
 
 
@@ -134,14 +135,21 @@ def test_records_and_texts_for_people_are_no_part_of_the_answers(own: Path, name
     ],
 )
 def test_any_other_file_counts(own: Path, name: str) -> None:
-    before = answering_sha256(own)
+    before = content_sum(own)
     (own / name).parent.mkdir(exist_ok=True)
     with open(own / name, "ab") as handle:
         handle.write(b" ")
-    assert answering_sha256(own) != before
+    assert content_sum(own) != before
+
+
+def test_hashes_that_are_known_are_not_made_again(own: Path) -> None:
+    before = content_sum(own)
+    known = {WEIGHTS: sha256(own / WEIGHTS)}
+    (own / WEIGHTS).write_bytes(b"")
+    assert content_sum(own, known) == before != content_sum(own)
 
 
 def test_a_renamed_file_counts(own: Path) -> None:
-    before = answering_sha256(own)
+    before = content_sum(own)
     (own / "chat_template.jinja").rename(own / "chat_template.old")
-    assert answering_sha256(own) != before
+    assert content_sum(own) != before

@@ -13,15 +13,17 @@ from common.errors import InputError
 
 @pytest.fixture
 def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "tokenizer.json").write_text("{}")
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "tokenizer.json").write_text("{}")
     (tmp_path / "train.jsonl").write_text("{}\n")
 
     def of(*more: str) -> dict:
-        files = [f"--base={tmp_path}", f"--train={tmp_path}/train.jsonl", "--weights=w", "--validation=v"]
+        files = [f"--base={base}", f"--train={tmp_path}/train.jsonl", "--weights=w", "--validation=v"]
         files += ["--checkpoints=c", "--output-manifest=m", "--output-metrics=o"]
         needed = ["--iterations=1", "--prompts-per-iteration=4", "--group-size=2", "--max-new-tokens=1"]
         monkeypatch.setattr(sys, "argv", ["train.py", *files, *needed, "--learning-rate=0.1", *more])
-        return train.determinants(train.arguments(), "weights")
+        return train.determinants(train.arguments())
 
     return of
 
@@ -46,6 +48,39 @@ def test_what_only_watches_is_in_no_key(key) -> None:
     assert key(*slime, *watches, *of_spikes, *others) == key(*slime)
     assert key(*slime, "--learning-rate=0.2") != key(*slime)
     assert key("--tokens-per-micro-batch=512") != key()  # it rounds otherwise, and this engine promises the bits
+
+
+@pytest.mark.parametrize("engine", ["megatron", "slime"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+        *("added_tokens.json", "vocab.json", "merges.txt", "config.json", "generation_config.json"),
+        *("model.safetensors", "additional_chat_templates/tool.jinja"),
+    ],
+)
+def test_what_makes_the_prompts_and_ends_the_answers_is_in_the_key(key, tmp_path: Path, name: str, engine: str) -> None:
+    file = tmp_path / "base" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("{}")
+    before = key(f"--engine={engine}")
+    file.write_text('{"changed": 1}')
+    assert key(f"--engine={engine}") != before
+
+
+def test_what_the_model_is_called_is_not(key, tmp_path: Path) -> None:
+    before = key()
+    (tmp_path / "base" / "model.json").write_text('{"name": "Another name"}')
+    (tmp_path / "base" / "README.md").write_text("Another text")
+    assert key() == before
+
+
+def test_validation_is_not_and_weight_decay_has_a_version_of_its_own(key, tmp_path: Path) -> None:
+    plain = key()
+    assert key(f"--validation={tmp_path}/other.jsonl", "--validate-every=7") == plain
+    assert plain["version"] == key("--weight-decay=0")["version"] == train.TRAINING_VERSION
+    assert key("--weight-decay=0.1")["version"] == train.TRAINING_VERSION + 1
+    assert key("--engine=slime", "--weight-decay=0.1")["version"] == train.TRAINING_VERSION
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

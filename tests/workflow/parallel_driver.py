@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--not-finalised", action="store_true", help="control: a bare gradient sum over data ranks")
     parser.add_argument("--delay-rank", type=int, help="control: this rank sleeps in every iteration")
+    parser.add_argument("--validation", type=int, default=0, help="only judge the answers to so many prompts")
     args = parser.parse_args()
 
     from parallel_task import GROUP, ITERATIONS, PROMPTS, SHAPE, UPDATES, settings, task
@@ -49,7 +50,14 @@ def main() -> None:
         learner_module.finalize_model_grads = bare
     compute = ComputeSettings(args.precision, args.recompute, args.optimizer)
     learner = Learner(SHAPE, args.weights, ranks, UpdateSettings(LossSettings(), GROUP, UPDATES), compute)
-    loop = Loop(learner, task(ranks.rank == args.delay_rank, ranks.device), settings(), args.output.parent / "unused")
+    given = task(ranks.rank == args.delay_rank, ranks.device, args.validation)
+    loop = Loop(learner, given, settings(), args.output.parent / "unused")
+    if args.validation:
+        means = loop.validate()
+        if ranks.first:
+            torch.save(means, args.output)
+        parallel.stop()
+        return
 
     # Every rank has the recorded batch; it takes the places that would be its own.
     recorded = torch.load(args.recorded, weights_only=False) if args.recorded.exists() else []

@@ -24,12 +24,12 @@ def settings() -> LoopSettings:
     )
 
 
-def task(slow: bool = False, device: torch.device | None = None) -> Task:
+def task(slow: bool = False, device: torch.device | None = None, validation: int = 0) -> Task:
     def judge(number: int, text: str, truncated: bool) -> Judgement:
         if slow:
             time.sleep(0.02)
         words = [int(word) for word in text.split()]
-        return Judgement(sum(word % 2 == 0 for word in words) / len(words), {})
+        return Judgement(sum(word % 2 == 0 for word in words) / len(words), {"long": float(truncated)})
 
     generator = torch.Generator().manual_seed(0)
     prompts = [torch.randint(6, 64, (4 + n % 3,), generator=generator).to(device) for n in range(24)]
@@ -39,4 +39,6 @@ def task(slow: bool = False, device: torch.device | None = None) -> Task:
         judge=judge,
         decode=lambda answers: [" ".join(map(str, a)) for a in answers],
         stop=5,
+        validation_prompts=prompts[:validation],
+        validation_judge=judge,
     )

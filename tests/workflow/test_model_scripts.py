@@ -287,6 +287,32 @@ def test_training_refuses_weights_of_another_base(trained: Path, base: Path, meg
     refused(train(copied, megatron, copied.parent / "x"), "was not imported from", "import_weights")
 
 
+def test_validations_are_of_the_samples_that_the_manifest_names(
+    trained: Path, base: Path, megatron: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "copy"))
+    rows = (folder / "train.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "one.jsonl").write_text("".join(rows[:2]))
+    (tmp_path / "other.jsonl").write_text("".join(rows[2:4]))
+
+    def run(name: str, *more: str) -> tuple[list[int], str]:
+        given = (f"--validation={tmp_path / name}.jsonl", "--iterations=3", "--validate-every=1", *more)
+        done = train(base, megatron, folder, *given)
+        assert done.returncode == 0, done.stderr[-2000:]
+        manifest = json.loads((folder / "checkpoint.json").read_text())
+        assert manifest["inputs"]["validation"] == sha256(tmp_path / f"{name}.jsonl")
+        metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert manifest["validated"] == [row["iteration"] for row in metrics if "validation" in row]
+        return manifest["validated"], done.stdout
+
+    validated, said = run("one")  # the first two iterations are there, trained without validation samples
+    assert validated == [3]
+    assert "2 validations are missing, the first after iteration 1" in said
+    assert run("other")[0] == []
+    assert run("one")[0] == [3]
+    assert run("one", "--validate-every=2")[0] == []
+
+
 def test_two_trainings_do_not_write_into_one_folder(trained: Path, base: Path, megatron: Path) -> None:
     from common.lease import lease
 

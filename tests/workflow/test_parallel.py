@@ -121,6 +121,14 @@ def test_a_delayed_rank_is_reported_as_a_straggler(run, single: dict, axis: str)
     assert len(single["lines"]) == 0
 
 
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_fewer_validation_prompts_than_one_for_each_rank_are_judged_all_the_same(run, prompts: int) -> None:
+    alone = run(f"validation-alone-{prompts}", 1, "--validation", prompts)
+    assert alone.keys() == {"reward", "long"}
+    two = run(f"validation-data-{prompts}", 2, "--data", 2, "--validation", prompts)
+    assert two == pytest.approx(alone)
+
+
 FAILS = """
 import os, sys, time
 if os.environ["RANK"] == "1":

@@ -42,13 +42,26 @@ def test_what_stands_is_not_overwritten_and_leftovers_do_not_count(tmp_path: Pat
     assert (tmp_path / "latest_checkpointed_iteration.txt").read_text() == "10"
 
 
+def every_hundred(iteration: int) -> bool:
+    return iteration % 100 == 0
+
+
 def test_keep_says_how_many_stay(tmp_path: Path) -> None:
     for iteration in (100, 200, 300):
         (tmp_path / f"iter_{iteration:07d}").mkdir()
-    prune(tmp_path, 2, newest=200)
+    prune(tmp_path, 2, 200, every_hundred)
     assert iterations_in(tmp_path) == [100, 200, 300]
-    prune(tmp_path, 2, newest=300)
+    prune(tmp_path, 2, 300, every_hundred)
     assert iterations_in(tmp_path) == [200, 300]
+
+
+def test_a_checkpoint_of_a_stop_takes_no_others_place(tmp_path: Path) -> None:
+    kept = []
+    for iteration in (100, 200, 250, 270, 300):
+        (tmp_path / f"iter_{iteration:07d}").mkdir()
+        prune(tmp_path, 2, iteration, every_hundred)
+        kept.append(iterations_in(tmp_path))
+    assert kept == [[100], [100, 200], [100, 200, 250], [100, 200, 270], [200, 300]]
 
 
 def test_the_key_depends_on_values_not_on_their_order() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from toy_task import quiet, settings, task
 
+from common.files import read_jsonl
 from grpo import loop as loop_module
 from grpo.learner import Learner, full_weights
 from grpo.loop import Loop, own_places
@@ -70,6 +71,17 @@ def test_micro_batches_do_not_change_the_step(make_learner: Callable[..., Learne
 def test_validation_judges_every_prompt(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
     loop = Loop(make_learner(), task(reward=lambda number, text: float(number)), settings(), tmp_path)
     assert loop.validate()["reward"] == 2.0
+
+
+@pytest.mark.parametrize("prompts", [0, 5])
+def test_without_validation_prompts_there_is_no_validation(
+    make_learner: Callable[..., Learner], tmp_path: Path, prompts: int
+) -> None:
+    given = task()
+    given = replace(given, validation_prompts=given.validation_prompts[:prompts])
+    Loop(make_learner(), given, settings(validate_every=2), tmp_path).run(quiet)
+    rows = read_jsonl(tmp_path / "metrics.jsonl")
+    assert [row["iteration"] for row in rows if "validation" in row] == ([2, 4, 6] if prompts else [])
 
 
 def test_tensor_ranks_take_the_answers_of_the_first_to_their_own_device(

@@ -11,7 +11,7 @@ import pytest
 from toy_task import quiet, settings, task, weights_of
 
 from common.errors import InputError
-from grpo.checkpoint import folder_name
+from grpo.checkpoint import folder_name, iterations_in
 from grpo.learner import Learner
 from grpo.loop import Loop
 from grpo.metrics import merged_metrics
@@ -79,6 +79,29 @@ def test_a_signal_saves_and_stops(make_learner: Callable[..., Learner], tmp_path
     straight = make_learner()
     Loop(straight, task(), settings(), tmp_path / "straight").run(quiet)
     assert weights_of(done) == weights_of(straight)
+
+
+def test_a_stop_costs_no_checkpoint_that_an_undisturbed_training_keeps(
+    make_learner: Callable[..., Learner], tmp_path: Path
+) -> None:
+    loop = Loop(make_learner(), task(), settings(), tmp_path)
+
+    def iterate(iteration: int, log: object) -> dict:
+        if iteration == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return Loop.iterate(loop, iteration, quiet)
+
+    loop.iterate = iterate
+    with pytest.raises(SystemExit):
+        loop.run(quiet)
+    assert iterations_in(tmp_path) == [2, 4, 5]
+    Loop(make_learner(), task(), settings(), tmp_path).run(quiet)
+    assert iterations_in(tmp_path) == [4, 6]
+
+
+def test_the_last_checkpoint_is_kept_wherever_it_falls(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
+    Loop(make_learner(), task(), settings(iterations=5), tmp_path).run(quiet)
+    assert iterations_in(tmp_path) == [4, 5]
 
 
 def test_the_same_signal_again_within_moments_still_saves(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
