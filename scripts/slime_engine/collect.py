@@ -26,6 +26,7 @@ class Sizes:
     warm_up: int
     decay: int
     kl: bool  # whether there is a reference to compare with
+    validation: int = 0  # prompts of a validation, each answered once
 
     @property
     def answers(self) -> int:
@@ -208,10 +209,16 @@ class Judgements:
         self.read()
         return sorted(self.train.pop(iteration, []), key=lambda row: (row["group"], row["number"]))
 
-    def of_validation(self) -> dict[str, float] | None:
-        """Means over the validation answers since the last call; None if there are none."""
+    def of_validation(self, answers: int) -> dict[str, float] | None:
+        """Means over the validation answers since the last call; None if there are none.
+
+        Parameters
+        ----------
+        answers
+            Of one validation: where a line comes late, those of the next one are in the journal, too.
+        """
         self.read()
-        judged, self.validation = self.validation, []
+        judged, self.validation = self.validation[:answers], self.validation[answers:]
         if not judged:
             return None
         return {name: statistics.fmean(float(row[name]) for row in judged) for name in ("reward", "buy", "invalid")}

@@ -74,7 +74,8 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     done = checkpoints.prepare(save, settings.iterations)
     journal = Journal(folder / "metrics.jsonl")
     judged = folder / "judgements.jsonl"
-    fill(journal, Collector(sizes_of(settings), judged), done)
+    sizes = sizes_of(settings, len(inputs.samples[inputs.validation]) if inputs.validation else 0)
+    fill(journal, Collector(sizes, judged), done)
     if done == settings.iterations:
         return journal.rows
     programs = cluster.find_programs()
@@ -90,7 +91,7 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     checks.check_reward(hooks.REWARD, variables)
     if done:
         print(f"resuming after iteration {done}", flush=True)
-    run = Run(settings, folder, journal, Collector(sizes_of(settings), judged), done)
+    run = Run(settings, folder, journal, Collector(sizes, judged), done)
     command = [sys.executable, "-u", str(programs.train), *command_line(job)]
     with SignalsRaise():
         try:

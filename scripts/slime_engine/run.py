@@ -136,7 +136,7 @@ class Run:
 
     def validated(self, iteration: int) -> None:
         """slime has asked the validation prompts; before the first iteration it does so, too."""
-        means = self.collector.judgements.of_validation()
+        means = self.collector.judgements.of_validation(self.collector.sizes.validation)
         if not means:
             return
         if iteration == 1 and not self.collector.began(1):
@@ -204,8 +204,8 @@ def is_error(text: str) -> bool:
     return "Error" in text.partition(":")[0]
 
 
-def sizes_of(settings: argparse.Namespace) -> Sizes:
-    """What an iteration of these settings consists of."""
+def sizes_of(settings: argparse.Namespace, validation: int) -> Sizes:
+    """What an iteration of these settings consists of, and how many prompts a validation."""
     return Sizes(
         settings.prompts_per_iteration,
         settings.group_size,
@@ -214,6 +214,7 @@ def sizes_of(settings: argparse.Namespace) -> Sizes:
         settings.warm_up_iterations,
         settings.decay_iterations,
         settings.kl_beta > 0,
+        validation,
     )
 
 

@@ -13,7 +13,7 @@ from grpo.schedule import learning_rate
 from slime_engine.collect import Collector, Sizes
 from slime_engine.logs import parse_line
 
-SIZES = Sizes(prompts=1, group_size=2, updates=2, learning_rate=0.1, warm_up=4, decay=10, kl=True)
+SIZES = Sizes(prompts=1, group_size=2, updates=2, learning_rate=0.1, warm_up=4, decay=10, kl=True, validation=2)
 
 
 def lines(rollout: int, losses: tuple[str, str] = ("0.25", "0.75")) -> list[str]:

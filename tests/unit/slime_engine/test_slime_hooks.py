@@ -89,8 +89,8 @@ def test_the_journal_says_which_iteration_and_group_an_answer_belongs_to(tmp_pat
     metrics = reward_metrics(judged)
     assert (metrics["buy"], metrics["invalid"], metrics["flat_groups"]) == (1 / 3, 1 / 3, 0)
     assert metrics["reward"] == pytest.approx((10.01 - 9.99 - 10) / 3)
-    assert judgements.of_validation() == {"reward": pytest.approx(10.01), "buy": 1.0, "invalid": 0.0}
-    assert judgements.of_validation() is None
+    assert judgements.of_validation(1) == {"reward": pytest.approx(10.01), "buy": 1.0, "invalid": 0.0}
+    assert judgements.of_validation(1) is None
     # The second iteration is one whose answers are shown: of its first two groups.
     assert shown(judged) == [
         "  asked: rising strong",
@@ -108,9 +108,18 @@ def test_a_line_that_is_being_written_waits(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:20])
     judgements = Judgements(path)
-    assert judgements.of_validation() is not None
+    assert judgements.of_validation(1) is not None
     path.write_bytes(whole + whole)
-    assert judgements.of_validation() is not None
+    assert judgements.of_validation(1) is not None
+
+
+def test_a_validation_that_is_heard_of_late_takes_no_answers_of_the_next_one(tmp_path: Path) -> None:
+    args = arguments(tmp_path)
+    for answer in ("Buy", "Sell", "Buy", "Buy"):  # two validations of two prompts
+        rewarded(args, sample(f"<answer>{answer}</answer>", 0, "validation"))
+    judgements = Judgements(tmp_path / "judgements.jsonl")
+    found = [judgements.of_validation(2) for _ in range(3)]
+    assert [means and means["buy"] for means in found] == [0.5, 1.0, None]
 
 
 def test_groups_whose_rewards_are_equal_are_counted() -> None:
