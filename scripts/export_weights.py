@@ -43,7 +43,7 @@ def main() -> None:
     on_cpu_alone()
     made_from = record(args, {"manifest": args.manifest}, PACKAGES)
     made_from["inputs"]["base"] = folder_sum(args.base)
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(2) as pool:
         print(export(args, made_from, pool))
 
 
@@ -55,7 +55,7 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
     from grpo.shape import read_shape
     from grpo.stored_weights import folder_name, read_weights
     from grpo.tensors import LazyTensors
-    from grpo.weights import check_tensors, expected_shapes, to_hugging_face, weights_sum
+    from grpo.weights import check_tensors, expected_shapes, to_hugging_face, to_megatron, weights_sum
 
     torch.set_num_threads(args.threads)
     manifest = read_json(args.manifest)
@@ -93,12 +93,13 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
             if found != manifest["weights_sha256"]:
                 raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
         trained = read_tensors(folder)
-        back = pool.submit(read_back, weights, trained, shape)
+        again = to_megatron(trained, shape)
+        roundings = pool.map(lambda name: rounding(name, weights, again, shape), again)
         changed = sum(differ(trained[name], base[name]) for name in trained)
         if not changed:
             raise InputError(f"{path}: the trained weights equal the base model's. Train with a learning rate above 0.")
         result = models.result().check_alone(folder, rounded, shape)
-        equal, rounding = back.result()
+        lost = [found for found in roundings if found is not None]
         base_model = read_json(args.base / "model.json")
         write_json(
             folder / "model.json",
@@ -116,8 +117,8 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
         {
             "logits": result,
             # False where the base model's type is narrower than the training's: the files are rounded to it.
-            "round_trip_bit_equal": equal,
-            "largest_rounding": rounding,
+            "round_trip_bit_equal": not lost,
+            "largest_rounding": max(lost, default=0.0),
             "tensors": len(trained),
             "tensors_changed_by_training": changed,
             **made_from,
@@ -152,20 +153,16 @@ def differ(a: torch.Tensor, b: torch.Tensor) -> bool:
     return not (same_bits(a[:1], b[:1]) and same_bits(a, b))
 
 
-def read_back(
-    weights: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape
-) -> tuple[bool, float]:
-    """Whether the files hold Megatron's weights bit by bit, and the largest difference."""
+def rounding(
+    name: str, weights: Mapping[str, torch.Tensor], again: Mapping[str, torch.Tensor], shape: Qwen3Shape
+) -> float | None:
+    """How far a tensor of the files is from Megatron's at most; None where they hold it bit by bit."""
     from grpo.tensors import same_bits
-    from grpo.weights import to_megatron, without_padding
+    from grpo.weights import without_padding
 
-    equal, largest = True, 0.0
-    for name, again in to_megatron(tensors, shape).items():
-        original = without_padding(name, weights[name], shape)
-        if not same_bits(again.to(original.dtype), original):
-            equal = False
-            largest = max(largest, float((again.to(original.dtype) - original).abs().max()))
-    return equal, largest
+    original = without_padding(name, weights[name], shape)
+    found = again[name].to(original.dtype)
+    return None if same_bits(found, original) else float((found - original).abs().max())
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def main() -> None:
     args = arguments()
     on_cpu_alone()
     # The sum of all weights takes about as long as writing them, and importing Megatron and transformers, too.
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(2) as pool:
         made_from = pool.submit(record, args, {"base": args.base}, PACKAGES)
         import torch
 
