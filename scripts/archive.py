@@ -8,7 +8,7 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from archiving.reading import readable
 from archiving.scan import Scanner
 from archiving.source import Source, bundle, read_source, texts
 from archiving.took import took
+from archiving.variants import HOW_TO_GET, beside_variants, shown_prices, with_prices
 from archiving.verification.facts import version_of
 from archiving.verification.ledger import deck_entry
 from archiving.verification.words import settings_problems
@@ -73,9 +74,10 @@ def main() -> None:
     finished = Run(args.results, args.configuration, args.leverages)
     source = read_source(PROJECT)
     check_source(source, args.allow_dirty)
+    beside = beside_variants(finished)
     if not args.market_data and not args.unmasked_answers:
-        check_masked(args.configuration)
-    files = contents(finished, source, args)
+        check_masked([*unmasked(args.configuration), *shown_prices(beside)])
+    files = contents(finished, source, beside, args)
     problems = secrets(files, source, args.configuration)
     if problems:
         print("\n".join(f"archive: error: {line}" for line in problems), file=sys.stderr)
@@ -99,9 +101,8 @@ def check_source(source: Source, allowed: bool) -> None:
         )
 
 
-def check_masked(configuration: Mapping[str, Any]) -> None:
+def check_masked(found: Sequence[str]) -> None:
     """Refuse answers that may quote prices, where these may not be published."""
-    found = unmasked(configuration)
     if found:
         raise InputError(
             f"{'; '.join(found)}: mask is false, so the model's answers may quote the prices that archive.market_data: "
@@ -109,17 +110,24 @@ def check_masked(configuration: Mapping[str, Any]) -> None:
         )
 
 
-def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[str, Content]:
-    """All files of the archive but the checksums."""
+def contents(finished: Run, source: Source, beside: Mapping[str, Path], args: argparse.Namespace) -> dict[str, Content]:
+    """All files of the archive but the checksums; `beside` lies beside variants of other runs."""
     settings, outside = portable(args.configuration)
+    outside |= beside
     chosen = results(finished, args.weights)
-    without = set() if args.market_data else priced(finished, chosen)
-    files: dict[str, Content] = {f"{RESULTS}/{name}": path for name, path in chosen.items() if name not in without}
-    left_out = {f"`{RESULTS}/{name}`": "data/withheld.json" for name in sorted(without)}
+    market = {f"{RESULTS}/{name}" for name in priced(finished, chosen)}
+    market |= {f"data/{name}" for name in with_prices(outside)}
+    own = {f"{RESULTS}/{name}": path for name, path in chosen.items()}
+    # A folder of weights does not come along; models.json has its SHA-256.
+    own |= {f"data/{name}": path for name, path in outside.items() if path.is_file()}
+    without = {} if args.market_data else {name: own.pop(name) for name in sorted(market & set(own))}
+    files: dict[str, Content] = {**own}
+    left_out = {f"`{name}`": "data/withheld.json" for name in without}
     left_out |= {} if args.weights else {"the models' weights": "data/models.json"}
     if without:
-        files["data/withheld.json"] = to_json(withheld(finished, without, cards.how_to_get(settings)))
-    files |= {f"data/{name}": path for name, path in outside.items() if keeps(name, path, args)}
+        bars = [f"{RESULTS}/market/bars.csv", *(f"data/{name}" for name in outside)]
+        how = dict.fromkeys(bars, cards.how_to_get(settings)) | {f"data/{name}": HOW_TO_GET for name in beside}
+        files["data/withheld.json"] = to_json(withheld(without, how))
     files |= {f"data/trials/{name}": path for name, path in trial_ledger(finished, args.ledger).items()}
     files |= sources(source) | images(finished, PROJECT, args.images)
     files |= host_facts(finished, args.snakemake, outside)
@@ -145,8 +153,7 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
         files[PROGRAMS[name]] = joined(f"archiving.{name}.program").encode()
     description = described(finished, facts)
     files["codemeta.json"] = to_json(codemeta(cff, version))
-    market = {f"{RESULTS}/{name}" for name in priced(finished, chosen)} | {f"data/{name}" for name in outside}
-    market = {name for name in market & set(files) if not name.startswith("data/sources/variant-")}
+    market &= set(files)
     free = licence if market else cff["license"]
     files[".zenodo.json"] = to_json(zenodo(cff, facts["title"], version, description, free))
     versions = {"python": platform.python_version(), "snakemake": pinned(files["data/requirements/workflow.txt"])}
@@ -157,13 +164,6 @@ def contents(finished: Run, source: Source, args: argparse.Namespace) -> dict[st
 
 
 PROGRAMS = {"verification": "verify.py", "replaying": "replay.py", "retraining": "retrain.py"}
-
-
-def keeps(name: str, path: Path, args: argparse.Namespace) -> bool:
-    """Whether a file of the configuration from outside of the project comes along."""
-    if not path.is_file():
-        return False  # a folder of weights; models.json has its SHA-256
-    return args.market_data or name.startswith("sources/variant-")
 
 
 def sources(source: Source) -> dict[str, Content]:

@@ -93,15 +93,20 @@ def model_names(run: Run) -> list[str]:
     return sorted(path.parent.name for path in run.folder.glob("model/*/config.json"))
 
 
-def withheld(run: Run, names: Iterable[str], how_to_get: str) -> dict[str, Any]:
-    """What withheld.json says of results that the archive leaves out because of the market's licence."""
+def withheld(files: Mapping[str, Path], how_to_get: Mapping[str, str]) -> dict[str, Any]:
+    """What withheld.json says of files that the archive leaves out because of the market's licence.
+
+    Parameters
+    ----------
+    files
+        By their names in the archive.
+    how_to_get
+        Of those that replay.py does not make.
+    """
     rows = []
-    for name in sorted(names):
-        path = run.path(name)
-        how = how_to_get if name == "market/bars.csv" else "python replay.py makes it of the bars."
-        rows.append(
-            {"file": f"{RESULTS}/{name}", "sha256": sha256(path), "bytes": path.stat().st_size, "how_to_get": how}
-        )
+    for name, path in sorted(files.items()):
+        how = how_to_get.get(name, "python replay.py makes it of the bars.")
+        rows.append({"file": name, "sha256": sha256(path), "bytes": path.stat().st_size, "how_to_get": how})
     return {"reason": KEPT_BACK, "files": rows}
 
 
@@ -144,6 +149,11 @@ def models(run: Run) -> dict[str, Any]:
     return found
 
 
+def variant_place(name: str, file: str = "decisions.jsonl") -> str:
+    """Where in the archive a file of another run's decisions lies, below data/."""
+    return f"sources/variant-{name}/{file}"
+
+
 def portable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Path]]:
     """The configuration with the paths of the archive's copies, and what they are copies of.
 
@@ -178,7 +188,7 @@ def portable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
     variants = settings["evaluate"]["variants"]
     for number, variant in enumerate(variants):
         name, _, path = variant.partition("=")
-        place = f"sources/variant-{name}.jsonl"
+        place = variant_place(name)
         found[place] = Path(path)
         variants[number] = f"{name}={place}"
     return settings, found

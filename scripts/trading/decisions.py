@@ -44,6 +44,10 @@ class Decisions:
         """How many answers gave no decision: cut by the token limit, or without a valid answer."""
         return len(self) - sum(self.count(status) for status in DECIDED)
 
+    def asked_as(self, other: Decisions) -> bool:
+        """Whether both answer the same prompts, as far as that is recorded."""
+        return None not in self.prompts and self.prompts == other.prompts
+
     def directions(self, invalid: str) -> NDArray[np.float64]:
         """1 long, -1 short, 0 flat, shape (samples,); an answer without a decision trades as `invalid`."""
         words = (

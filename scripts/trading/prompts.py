@@ -54,6 +54,7 @@ MOVE_EDGES = (-1.3, -0.7, -0.2, 0.2, 0.7, 1.3)  # return / volatility of the bar
 # changes the last bits of a ratio, and must not change a word.
 _NOISE_DECIMALS = 9
 
+_RELATIVE = "Prices are relative: the latest close is 100."
 _INSTRUCTION = """\
 You are trading one asset. At the close of the latest bar you take a position for exactly one bar: \
 Buy earns the return of the next bar, Sell earns its opposite. There is no third choice.
@@ -121,7 +122,7 @@ def _report(bars: Bars, mask: bool) -> list[str]:
 
     values = {name: column.to_numpy() for name, column in indicators(bars.close).items()}
     times = None if mask else format_times(bars.time)
-    units = "Prices are relative: the latest close is 100." if mask else "Prices are in the asset's currency."
+    units = _RELATIVE if mask else "Prices are in the asset's currency."
     prompts = []
     for t in range(LOOK_BACK["report"], len(bars.close)):
         unit = 100.0 / bars.close[t] if mask else 1.0
@@ -173,6 +174,11 @@ def _number(value: float, sign: str = "") -> str:
 def style_of(prompt: str) -> str:
     """The style of a prompt: a compact one has no words but its own."""
     return "compact" if set(prompt.split(" ")) <= set(COMPACT_WORDS) else "report"
+
+
+def hides_prices(prompt: str) -> bool:
+    """Whether a prompt shows no price as it was: a compact one, or a report of relative ones."""
+    return style_of(prompt) == "compact" or _RELATIVE in prompt.split("\n")
 
 
 def random_compact_prompt(rng: random.Random) -> str:

@@ -8,7 +8,7 @@ import io
 import json
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +101,11 @@ def make_finished(project: Path, **settings: Any) -> Run:
     rows = []
     bars = [line.split(",") for line in (results / "market/bars.csv").read_text().splitlines()[1:]]
     closes = {row[0]: float(row[-1]) for row in bars}
+    after = dict(zip(closes, [*closes.values()][1:], strict=False))
     for line in (results / "infer/trained/decisions.jsonl").read_text().splitlines():
         row = json.loads(line)
         facts = {"id": row["id"], "timestamp": row["timestamp"], "current_price": closes[row["timestamp"]]}
+        facts["next_price"] = after[row["timestamp"]]
         rows.append({"prompt": [{"role": "user", "content": row["timestamp"]}], "label": "", "metadata": facts})
     write_jsonl(results / "samples/test.jsonl", rows)
     for model in ("base", "trained"):
@@ -123,12 +125,12 @@ def make_finished(project: Path, **settings: Any) -> Run:
     return run
 
 
-def finish(run: Run, leverage: str = "2") -> None:
-    """Everything from simulate on."""
+def finish(run: Run, leverage: str = "2", variants: Sequence[str] = ()) -> None:
+    """Everything from simulate on; `variants` are NAME=FILE."""
     ledger = run.folder.parent / "ledger"
     for main, command in (
         (simulate.main, run.simulate),
-        (evaluate.main, [*run.evaluate, "--ledger", ledger]),
+        (evaluate.main, [*run.evaluate, "--ledger", ledger, "--variants", *variants]),
         (plot.main, run.plot),
         (deck.main, run.deck),
     ):

@@ -27,6 +27,7 @@ from trading.prompts import (
     build_prompts,
     compact_answer,
     compact_rationale,
+    hides_prices,
     random_compact_prompt,
     style_of,
 )
@@ -208,6 +209,12 @@ def test_the_tails_behind_the_look_back_have_the_weight_that_is_said() -> None:
 @pytest.mark.parametrize("style", STYLES)
 def test_a_prompt_tells_its_style(style: str) -> None:
     assert {style_of(prompt) for prompt in build_prompts(market(3), style)} == {style}
+
+
+@ALL
+def test_a_prompt_tells_whether_it_hides_prices(style: str, mask: bool) -> None:
+    assert {hides_prices(prompt) for prompt in build_prompts(market(3), style, mask)} == {mask}
+    assert not hides_prices("What will the price of 97,000 dollars do?")
 
 
 def test_what_is_not_a_compact_prompt_has_no_rationale() -> None:

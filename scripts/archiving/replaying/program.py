@@ -8,11 +8,12 @@ python replay.py --python VENV/bin/python     with an environment that has the p
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from archiving.replaying.difference import Difference
-from archiving.replaying.promise import KEPT, arguments, compared, finish, workplace_of
-from archiving.replaying.workplace import Workplace, prepared, withheld_file
+from archiving.replaying.promise import KEPT, arguments, compared, finish, samples_given, workplace_of
+from archiving.replaying.workplace import Workplace, prepared, put_samples, withheld_file
 from archiving.verification.container import ArchiveError
 from common.output import reader_may_leave
 
@@ -24,9 +25,10 @@ def made_again(name: str) -> bool:
     return name.startswith("leverage-")
 
 
-def replay(place: Workplace, bars: Path | None) -> list[Difference]:
+def replay(place: Workplace, bars: Path | None, samples: Mapping[str, Path]) -> list[Difference]:
     """Run the workflow from simulate on, on the archive's decisions, and compare what it makes."""
     given = withheld_file(place, BARS, bars, "--bars")
+    put_samples(place, samples)
     names = [name.removeprefix(KEPT) for name in place.files.names() if name.startswith(KEPT)]
     for name in names:
         if not made_again(name):
@@ -53,7 +55,7 @@ def main() -> None:
             args.archive, workplace_of(args, "replay"), args.python and args.python.absolute(), whole=False
         )
         print("Running the workflow from the decisions to the slides", flush=True)
-        found = replay(place, args.bars)
+        found = replay(place, args.bars, samples_given(args))
     except ArchiveError as error:
         sys.exit(f"replay: {error}")
     finish(place, found, strict=True)

@@ -37,7 +37,15 @@ def arguments(text: str, program: str) -> argparse.ArgumentParser:
     parser.add_argument("archive", type=Path, nargs="?", default=here, help="folder or ZIP file; else this folder")
     parser.add_argument("--into", type=Path, help="new folder to work in; else one beside the archive")
     parser.add_argument("--python", type=Path, help="Python of an environment that has the pinned packages")
+    what = "the samples that a variant of another run answers, where the archive may not hold them"
+    metavar, default = ("NAME", "FILE"), []
+    parser.add_argument("--variant-samples", nargs=2, metavar=metavar, action="append", default=default, help=what)
     return parser
+
+
+def samples_given(args: argparse.Namespace) -> dict[str, Path]:
+    """Where the samples of variants lie, by the variant's name."""
+    return {name: Path(file) for name, file in args.variant_samples}
 
 
 def finish(place: Workplace, found: list[Difference], strict: bool) -> None:

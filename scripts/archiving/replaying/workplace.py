@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,12 @@ class Workplace:
         for name in self.files.names():
             if name.startswith(prefix):
                 self.put(name, folder / name.removeprefix(prefix))
+
+    def lay(self) -> None:
+        """Copy the configuration, what it names, and the ledger of trials."""
+        self.put("data/configuration.json", self.project / "configuration.json")
+        self.put_below("data/sources/", self.project / "sources")
+        self.put_below("data/trials/", self.project / "results/ledger")
 
     def snakemake(self, targets: list[str], rules: list[str]) -> None:
         """Run the workflow until the targets are there; with `rules`, as if there were no others."""
@@ -114,9 +121,7 @@ def prepared(archive: Path, into: Path, python: Path | None, whole: bool) -> Wor
         called(["git", "apply", "--whitespace=nowarn", str(into.resolve() / "source.patch")], clone)
     if python is None:
         made_environment(place.python, place.project / "envs", whole)
-    place.put("data/configuration.json", place.project / "configuration.json")
-    place.put_below("data/sources/", place.project / "sources")
-    place.put_below("data/trials/", place.project / "results/ledger")
+    place.lay()
     return place
 
 
@@ -133,6 +138,16 @@ def made_environment(python: Path, envs: Path, whole: bool) -> None:
     for name in names:
         if name.endswith("-nodeps.txt"):
             called([*pip, "--no-deps", f"-r{name}"], envs)
+
+
+def put_samples(place: Workplace, given: Mapping[str, Path]) -> None:
+    """Lay samples that the archive may not hold beside the decisions of the variants that answer them, by its name."""
+    for settings in json.loads(content(place.files, "data/configuration.json"))["evaluate"]["variants"]:
+        variant, _, decisions = settings.partition("=")
+        name = f"{decisions.rpartition('/')[0]}/samples.jsonl"
+        blob = withheld_file(place, f"data/{name}", given.get(variant), f"--variant-samples {variant}")
+        if blob is not None:
+            (place.project / name).write_bytes(blob)
 
 
 def withheld_file(place: Workplace, name: str, given: Path | None, flag: str) -> bytes | None:

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from archiving.replaying.difference import OTHER, SAME, Difference
-from archiving.replaying.promise import KEPT, arguments, compared, finish, workplace_of
-from archiving.replaying.workplace import Workplace, prepared
+from archiving.replaying.promise import KEPT, arguments, compared, finish, samples_given, workplace_of
+from archiving.replaying.workplace import Workplace, prepared, put_samples
 from archiving.verification.checksums import digest
 from archiving.verification.container import ArchiveError, Folder, content
 from common.output import reader_may_leave
@@ -101,6 +101,7 @@ def main() -> None:
             args.archive, workplace_of(args, "retrain"), args.python and args.python.absolute(), whole=True
         )
         print("Running the whole workflow, training included", flush=True)
+        put_samples(place, samples_given(args))
         found = retrain(place, args.market, args.base_model)
         print("\n".join(agreement(place)))
     except ArchiveError as error:

@@ -6,13 +6,13 @@ import json
 import re
 import struct
 from collections.abc import Mapping
-from typing import Any
 
 from archiving.verification.checksums import digest
 from archiving.verification.container import Files, content
 from archiving.verification.ledger import RESULTS, WITHHELD, read_sources
 from archiving.verification.page import page_problems
 
+VARIANTS = "data/sources/variant-"  # decisions of other runs, each in a folder with what lies beside them
 PICTURE_NOTE = re.compile(rb"(Metrics|Evidence)-SHA256\W{1,3}([0-9a-f]{64})")
 # Role in a result's record to the file it stands for; "{here}" is the folder of the leverage.
 ROLES = {
@@ -38,8 +38,11 @@ ROLES = {
 
 
 def known_digests(files: Files) -> dict[str, str]:
-    """SHA-256 of all results, those that were left out of the archive too, by name below the results."""
-    found = {n.removeprefix(RESULTS): digest(files, n) for n in files.names() if n.startswith(RESULTS)}
+    """SHA-256 of all results, those that were left out of the archive too, by name below the results.
+
+    And of the decisions of other runs with what lies beside them, by their whole names.
+    """
+    found = {n.removeprefix(RESULTS): digest(files, n) for n in files.names() if n.startswith((RESULTS, VARIANTS))}
     if WITHHELD in files.names():
         listed = json.loads(content(files, WITHHELD))["files"]
         found |= {row["file"].removeprefix(RESULTS): row["sha256"] for row in listed}
@@ -50,17 +53,18 @@ def check_records(files: Files) -> tuple[list[str], int]:
     """Problems, one line each, and how many recorded hashes were compared."""
     problems, count = [], 0
     digests = known_digests(files)
-    for name, record in read_sources(files).items():
+    beside = [name for name in files.names() if name.startswith(VARIANTS) and name.endswith("/summary.json")]
+    for name, record in {**read_sources(files), **{n: json.loads(content(files, n)) for n in beside}}.items():
         inputs = record.get("inputs", {}) if isinstance(record, Mapping) else {}
         for role, sha in inputs.items():
-            target = _target(name, role, record)
+            target = _target(name, role, digests)
             own = f"{name.rpartition('/')[0]}/samples.jsonl"
             if role == "samples" and own in digests:
                 target = own  # a variant's own prompts
             if target in digests:
                 count += 1
                 if digests[target] != sha:
-                    problems.append(f"{RESULTS}{name}: was computed from another {role} than {RESULTS}{target}")
+                    problems.append(f"{_whole(name)}: was computed from another {role} than {_whole(target)}")
     for name in sorted(files.names()):
         if name.startswith(f"{RESULTS}leverage-") and name.endswith((".png", ".svg")):
             found, compared = _picture_problems(name, content(files, name), digests)
@@ -90,12 +94,19 @@ def _picture_problems(name: str, blob: bytes, digests: Mapping[str, str]) -> tup
     return problems if noted else [*problems, f"{name}: does not say what it was drawn of"], 1 + len(noted)
 
 
-def _target(name: str, role: str, record: Mapping[str, Any]) -> str | None:
+def _whole(name: str) -> str:
+    """A file's name in the archive."""
+    return name if name.startswith(VARIANTS) else RESULTS + name
+
+
+def _target(name: str, role: str, digests: Mapping[str, str]) -> str | None:
     """The file that a role in a result's record stands for; None for folders and what the archive does not hold."""
     if role == "base":
         return "infer/base/decisions.jsonl" if name.startswith("leverage-") else None
-    if role.startswith("variant "):  # those of other runs are not in the archive under this name
-        return f"infer/{role.removeprefix('variant ')}/decisions.jsonl"
+    if role.startswith("variant "):
+        variant = role.removeprefix("variant ")
+        own, other = f"infer/{variant}/decisions.jsonl", f"{VARIANTS}{variant}/decisions.jsonl"
+        return own if own in digests else other
     place = ROLES.get(role)
     return place.format(here=name.partition("/")[0]) if place else None
 

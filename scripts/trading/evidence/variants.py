@@ -67,7 +67,7 @@ def answered_samples(own: Decisions, other: Decisions, samples: Path) -> Path | 
 
     They lie beside its decisions, where it has prompts of its own, or where a run keeps them.
     """
-    if None not in own.prompts and other.prompts == own.prompts:
+    if own.asked_as(other):
         return None
     record = summary_of(other.path)
     if not record.is_file():
@@ -75,8 +75,7 @@ def answered_samples(own: Decisions, other: Decisions, samples: Path) -> Path | 
             f"{other.path}: answers other prompts than {own.path}, and no {record} says of which samples "
             "they are. Put the one there that infer made with it."
         )
-    inputs = read_json(record).get("inputs")
-    recorded = inputs.get("samples") if isinstance(inputs, dict) else None
+    recorded = recorded_samples(record)
     if recorded == sha256(samples):
         return None
     places = samples_of(other.path)
@@ -90,6 +89,12 @@ def answered_samples(own: Decisions, other: Decisions, samples: Path) -> Path | 
         f"{other.path}: the samples that it answers, by {record}, are not {samples}, and lie neither at {places[0]} "
         f"nor at {places[1]}: of which market they are cannot be said. Put them there, or leave the variant out."
     )
+
+
+def recorded_samples(summary: Path) -> str | None:
+    """SHA-256 of the samples that were answered, if infer's summary says it."""
+    inputs = read_json(summary).get("inputs")
+    return inputs.get("samples") if isinstance(inputs, dict) else None
 
 
 def check_prices(samples: Path, others: Path, decisions: Path) -> None:
