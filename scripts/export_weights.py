@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.cpu_alone import on_cpu_alone
 from common.errors import InputError, run
-from common.files import read_json, remove_leftovers, sha256, write_json, written_whole
+from common.files import on_the_disk, read_json, remove_leftovers, sha256, write_json, written_whole
 from common.imports import soon
 from common.model_folder import folder_sum, listing_sum
 from common.provenance import check_input, record
@@ -43,7 +43,7 @@ def main() -> None:
     on_cpu_alone()
     made_from = record(args, {"manifest": args.manifest}, PACKAGES)
     made_from["inputs"]["base"] = folder_sum(args.base)
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         print(export(args, made_from, pool))
 
 
@@ -92,6 +92,7 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
             found = listing_sum(written) if exact else weights_sum(path, shape)
             if found != manifest["weights_sha256"]:
                 raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
+        whole = pool.submit(on_the_disk, folder)  # while it is checked
         trained = read_tensors(folder)
         again = to_megatron(trained, shape)
         roundings = pool.map(lambda name: rounding(name, weights, again, shape), again)
@@ -99,6 +100,7 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
         if not changed:
             raise InputError(f"{path}: the trained weights equal the base model's. Train with a learning rate above 0.")
         result = models.result().check_alone(folder, rounded, shape)
+        whole.result()
         lost = [found for found in roundings if found is not None]
         base_model = read_json(args.base / "model.json")
         write_json(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.cpu_alone import on_cpu_alone
 from common.errors import InputError, run
-from common.files import remove_leftovers, write_json, written_whole
+from common.files import on_the_disk, remove_leftovers, write_json, written_whole
 from common.imports import soon
 from common.model_folder import folder_sum
 from common.provenance import record
@@ -30,7 +30,7 @@ def main() -> None:
     args = arguments()
     on_cpu_alone()
     # The sum of all weights takes about as long as writing them, and importing Megatron and transformers, too.
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         made_from = pool.submit(record, args, {"base": args.base}, PACKAGES)
         import torch
 
@@ -50,6 +50,7 @@ def main() -> None:
             megatron = to_megatron(tensors, shape)
             models = soon("grpo.parity")
             written = write_weights(folder, 0, megatron, to_megatron(layout, shape))
+            whole = pool.submit(on_the_disk, folder)  # while it is checked
             read = read_weights(written)
             back = to_hugging_face(read, shape)
             equal = pool.map(lambda name: same_bits(back[name], tensors[name]), tensors)
@@ -60,6 +61,7 @@ def main() -> None:
                 )
             if different := [name for name, same in zip(tensors, equal, strict=True) if not same]:
                 raise InputError(f"{written}: {different[0]} is not as it was written. Check the disk and run again.")
+            whole.result()
             write_json(
                 folder / "parity.json",
                 {"logits": result, "shape": shape.as_dict(), **made_from.result()},

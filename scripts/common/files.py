@@ -41,6 +41,13 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def on_the_disk(folder: Path) -> None:
+    """Wait until all files of a folder are on the disk: then it may take a name that says it is whole."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
 def remove_leftovers(path: str | Path) -> None:
     """Remove what killed programs left beside `path` while they wrote it; a running program's is not touched."""
     path = Path(path)

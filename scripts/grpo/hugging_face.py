@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -98,6 +97,7 @@ def write_tensors(
     """Write ``model.safetensors``, or files of at most `SHARD_BYTES` and their index, one tensor at a time.
 
     The files are, byte for byte, those that safetensors' ``save_file`` writes, which wants a whole file in memory.
+    Whoever needs them on the disk calls `common.files.on_the_disk`.
 
     Parameters
     ----------
@@ -119,10 +119,7 @@ def write_tensors(
 
     def write(name: str) -> str:
         with open(folder / name, "wb") as file:
-            digest = _hashed(_contents(split.filename_to_tensors[name], layout, tensors), file.write)
-            file.flush()
-            os.fsync(file.fileno())
-        return digest
+            return _hashed(_contents(split.filename_to_tensors[name], layout, tensors), file.write)
 
     split = _split(layout)
     with writing(folder), ThreadPoolExecutor(2) as pool:

@@ -143,6 +143,8 @@ def write_weights(
 ) -> Path:
     """Write a checkpoint of weights alone, one tensor at a time, in one process without groups.
 
+    Whoever needs it on the disk calls `common.files.on_the_disk`.
+
     Parameters
     ----------
     tensors
@@ -163,7 +165,7 @@ def write_weights(
     # Half of Megatron comes with it, which takes as long as writing a gigabyte.
     megatron = soon("megatron.core.dist_checkpointing.core")
     with writable(target, partial_folder), quiet(), no_crc32():
-        writer = torch_dcp.FileSystemWriter(str(partial_folder), thread_count=2)
+        writer = torch_dcp.FileSystemWriter(str(partial_folder), thread_count=2, sync_files=False)
         torch_dcp.save({}, storage_writer=writer, planner=(planner or OneByOne)(tensors, meta), no_dist=True)
         megatron.result()
         from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
