@@ -51,9 +51,13 @@ TERMS = st.fixed_dictionaries(
 )
 
 
+# Prices have ticks: the ratios of a move of 1e-12 are rounding.
+MOVE = st.integers(-300_000, 400_000).map(lambda millionths: millionths / 1e6)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
-    moves=st.lists(st.floats(-0.3, 0.4), min_size=2, max_size=30),
+    moves=st.lists(MOVE, min_size=2, max_size=30),
     terms=TERMS,
     leverage=st.sampled_from([0.5, 1, 2, 5]),
     seed=st.integers(0, 10_000),
