@@ -114,6 +114,7 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
                 "inputs": {"manifest": made_from["inputs"]["manifest"]},
             },
         )
+        on_the_disk(folder)
     write_json(
         args.output_parity,
         {

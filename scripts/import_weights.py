@@ -66,6 +66,7 @@ def main() -> None:
                 folder / "parity.json",
                 {"logits": result, "shape": shape.as_dict(), **made_from.result()},
             )
+            on_the_disk(folder)
     print(f"{args.output}: {len(tensors)} tensors, logits agree to {result['relative_difference']:.1e}")
 
 

@@ -153,7 +153,8 @@ def model_card(
         "Training": f"{manifest['iteration']:,} iterations of {settings['prompts_per_iteration']} prompts x "
         f"{settings['group_size']} answers, learning rate {settings['learning_rate']:g}, KL weight "
         f"{settings['kl_beta']:g}, seed {settings['seed']}; on {manifest['device_name']}; {versions}.",
-        "Weights": f"checkpoint `{manifest['name']}`, SHA-256 of its tensors `{manifest['weights_sha256']}`; of the "
+        "Weights": f"checkpoint `{manifest['name']}`, SHA-256 of the list of weight files that it makes "
+        f"`{manifest['weights_sha256']}`; of the "
         "files in `models.json`.",
         "Conversion": "the logits of transformers and Megatron differ by "
         f"{parity['logits']['relative_difference']:g} of the largest at most, on "

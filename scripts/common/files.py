@@ -43,9 +43,12 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
 def on_the_disk(folder: Path) -> None:
     """Wait until all files of a folder are on the disk: then it may take a name that says it is whole."""
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
+    for path in [*sorted(path for path in folder.rglob("*")), folder]:
+        handle = os.open(path, os.O_RDONLY)  # a folder, too: it holds the names
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def remove_leftovers(path: str | Path) -> None:

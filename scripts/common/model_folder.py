@@ -20,7 +20,9 @@ NO_PART = (CARD, "LICENSE", "*.md", ".*")
 def weight_sums(folder: Path) -> dict[str, str]:
     """SHA-256 of each weight file by name, as model.json lists it; one that is not listed is read."""
     card = folder / CARD
-    listed = read_json(card).get("files", {}) if card.exists() else {}
+    listed = read_json(card).get("files") if card.exists() else None
+    if not isinstance(listed, dict):
+        listed = {}
     return {file.name: listed.get(file.name) or sha256(file) for file in sorted(folder.glob("*.safetensors"))}
 
 

@@ -53,12 +53,15 @@ def prepare(root: Path, goal: int) -> int:
     return start
 
 
-def set_aside(root: Path, good: int | None) -> None:
-    """Move all checkpoints after the good one (all, if there is none) where neither slime nor `prepare` finds them."""
+def set_aside(root: Path, good: int | None, goal: int) -> None:
+    """Move the checkpoints after the good one (all, if there is none) where neither slime nor `prepare` finds them.
+
+    Those of a longer training, behind the goal, stay.
+    """
     aside = root / ASIDE
     (aside / STATE).parent.mkdir(parents=True, exist_ok=True)
     for number in iterations_in(root):
-        if number + 1 > (good or 0):
+        if (good or 0) < number + 1 <= goal:
             folder = folder_name(number)
             (root / folder).rename(aside / folder)
             state = root / STATE.format(number)

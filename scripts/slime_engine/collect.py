@@ -209,16 +209,19 @@ class Judgements:
         self.read()
         return sorted(self.train.pop(iteration, []), key=lambda row: (row["group"], row["number"]))
 
-    def of_validation(self, answers: int) -> dict[str, float] | None:
-        """Means over the validation answers since the last call; None if there are none.
+    def of_validation(self, answers: int, lost: int = 0) -> dict[str, float] | None:
+        """Means over the next validation's answers; None if there are none.
 
         Parameters
         ----------
         answers
             Of one validation: where a line comes late, those of the next one are in the journal, too.
+        lost
+            Validations in between of which no line came.
         """
         self.read()
-        judged, self.validation = self.validation[:answers], self.validation[answers:]
+        waiting = self.validation[lost * answers :]
+        judged, self.validation = waiting[:answers], waiting[answers:]
         if not judged:
             return None
         return {name: statistics.fmean(float(row[name]) for row in judged) for name in ("reward", "buy", "invalid")}

@@ -98,7 +98,7 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
             with descendants_ended(), cluster.ray(programs, machines, variables, ports, folder / "ray.log") as ray:
                 run.follow(command, variables, ray)
         except SpikeError as stop:
-            checkpoints.set_aside(save, stop.good)
+            checkpoints.set_aside(save, stop.good, settings.iterations)
             raise
         finally:
             run.leave()

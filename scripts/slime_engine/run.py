@@ -60,6 +60,7 @@ class Run:
         spikes = len(list(itertools.takewhile(lambda row: row["spike"], reversed(rows))))
         self.watch = Watch(limits_of(settings), losses[-1] if losses else None, spikes=spikes)
         self.validations: dict[int, dict[str, float]] = {}  # by iteration
+        self.heard_of = 0  # the last of them
         self.last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         self.first_error: str | None = None  # since the last metrics: tracebacks of many processes may follow
         self.whole = done
@@ -119,7 +120,8 @@ class Run:
             print("\n".join([f"answers of iteration {iteration}:", *self.collector.answers]), flush=True)
         words = "slime's metrics are incomplete" if row["incomplete"] else describe(row, self.collector.sizes.kl)
         self.progress.update(iteration, words)
-        self.watch.check(iteration, loss, str(self.folder / SAVE), checkpoints.whole_iterations(self.folder / SAVE))
+        saved = [number for number in checkpoints.whole_iterations(self.folder / SAVE) if number <= iteration]
+        self.watch.check(iteration, loss, str(self.folder / SAVE), saved)
         self.prune(iteration)
 
     def record(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -136,14 +138,15 @@ class Run:
 
     def validated(self, iteration: int) -> None:
         """slime has asked the validation prompts; before the first iteration it does so, too."""
-        means = self.collector.judgements.of_validation(self.collector.sizes.validation)
+        lost = max((iteration - self.heard_of) // self.settings.validate_every - 1, 0) if self.heard_of else 0
+        means = self.collector.judgements.of_validation(self.collector.sizes.validation, lost)
         if not means:
             return
         if iteration == 1 and not self.collector.began(1):
             print(f"before training: validation reward {means['reward']:+.3f}", flush=True)
             return
         print(f"after iteration {iteration}: validation reward {means['reward']:+.3f}", flush=True)
-        self.validations[iteration] = means
+        self.validations[iteration], self.heard_of = means, iteration
         if iteration in self.collector.done:  # its row again, of which the later one counts
             row = next(row for row in reversed(self.journal.rows) if row["iteration"] == iteration)
             self.journal.append([row | {"validation": means}])

@@ -21,7 +21,7 @@ GIVEN = {"bootstrap": "docker"}
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project without any image."""
-    for part in ("containers", "envs", "rules"):
+    for part in ("containers", "envs", "rules", "scripts"):
         ignore = shutil.ignore_patterns("*.sif", ".pip", "*.log", SUMS)
         shutil.copytree(PROJECT / part, tmp_path / "project" / part, ignore=ignore)
     return tmp_path / "project"

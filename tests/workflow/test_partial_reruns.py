@@ -62,7 +62,7 @@ def test_nothing_changed_nothing_runs(finished: Workflow) -> None:
         ("base_model.name", "Another", FROM_BASE),
         ("base_model.tiny.warm_up.steps", 201, FROM_BASE),
         ("train.kl_beta", 0.05, FROM_TRAIN),
-        ("train.iterations", 21, FROM_TRAIN),
+        ("train.iterations", 19, FROM_TRAIN),
         ("train.reward.invalid", -8, FROM_TRAIN),
         ("infer.max_new_tokens", 33, {INFER_TRAINED, INFER_BASE, VARIANTS} | TRADING),
         ("infer.trained.temperature", 1, {INFER_TRAINED, VARIANTS} | TRADING),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_loop import merged, quiet, settings, task, weights_of
+from test_loop_resume import merged
 from torch.utils.flop_counter import FlopCounterMode
+from toy_task import quiet, settings, task, weights_of
 
 from grpo import loop as loop_module
 from grpo.flops import forward_flops, iteration_flops, peak_flops

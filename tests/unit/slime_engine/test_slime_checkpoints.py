@@ -61,7 +61,7 @@ def test_a_training_goes_on_from_the_good_one_of_which_a_stop_told(
 ) -> None:
     saved(tmp_path, 99, 199, 299)
     saved(tmp_path, 399, lacking="state")  # being written when it was stopped
-    checkpoints.set_aside(tmp_path, good)
+    checkpoints.set_aside(tmp_path, good, 10_000)
     aside = tmp_path / checkpoints.ASIDE
     assert checkpoints.whole_iterations(tmp_path) == left
     assert checkpoints.whole_iterations(aside) == [number for number in (100, 200, 300) if number not in left]
@@ -72,3 +72,10 @@ def test_a_training_goes_on_from_the_good_one_of_which_a_stop_told(
     states = {path.name for path in (tmp_path / "rollout").iterdir()}
     assert states == {f"global_dataset_state_dict_{number - 1}.pt" for number in left}
     assert not aside.exists()
+
+
+def test_a_stop_leaves_the_checkpoints_of_a_longer_training(tmp_path: Path) -> None:
+    saved(tmp_path, 99, 199, 979, 999)
+    checkpoints.set_aside(tmp_path, 100, 500)
+    assert checkpoints.prepare(tmp_path, 500) == 100
+    assert checkpoints.whole_iterations(tmp_path) == [100, 980, 1000]

@@ -120,6 +120,9 @@ def test_a_validation_that_is_heard_of_late_takes_no_answers_of_the_next_one(tmp
     judgements = Judgements(tmp_path / "judgements.jsonl")
     found = [judgements.of_validation(2) for _ in range(3)]
     assert [means and means["buy"] for means in found] == [0.5, 1.0, None]
+    means = Judgements(tmp_path / "judgements.jsonl").of_validation(2, lost=1)
+    assert means is not None
+    assert means["buy"] == 1.0
 
 
 def test_groups_whose_rewards_are_equal_are_counted() -> None:
