@@ -29,6 +29,7 @@ from isolation import (
 from settings_file import SettingsFileError, read_settings
 from snakemake.logging import logger
 from training_plan import engine_settings, task_of
+from trading.answered import records_of
 from trials import trials_elsewhere
 
 # Programs run with the Python that runs Snakemake, whether its environment is activated or not.
@@ -237,6 +238,12 @@ def compared_variants():
         *(f"{name}={file}" for name, file in zip(own, variant_files("decisions.jsonl"), strict=True)),
         *config["evaluate"]["variants"],
     ]
+
+
+def records_of_variants():
+    """What lies beside decisions of other runs and says which samples they answer."""
+    files = [Path(variant.partition("=")[2]) for variant in config["evaluate"]["variants"]]
+    return [str(path) for file in files for path in records_of(file) if path.exists()]
 
 
 def sampling(wildcards):

@@ -12,6 +12,8 @@ rule evaluate:
         test_samples="<results>/samples/test.jsonl",
         probe=["<results>/infer/probe.json"] if config["probe"]["enabled"] else [],
         variants=[variant.partition("=")[2] for variant in compared_variants()],
+        # What says of which market the decisions of other runs are.
+        records=records_of_variants(),
     output:
         evidence="<results>/leverage-{leverage}/evidence.json",
     log:

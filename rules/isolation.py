@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
-from trading.answered import samples_of, summary_of
+from trading.answered import records_of
 
 # Snakemake hands its arguments on to jobs on a cluster, where these are added anew: they begin with this one.
 _FIRST = "--contain"
@@ -181,7 +181,7 @@ def named_paths(settings: Mapping[str, Any]) -> list[Path]:
     """Files and folders that a complete configuration names, and what belongs to them, but for the hub's cache."""
     paths = [settings["market"]["csv"]["path"], settings["base_model"]["folder"]]
     variants = [Path(variant.partition("=")[2]) for variant in settings["evaluate"]["variants"]]
-    beside = [path for decisions in variants for path in (decisions, summary_of(decisions), *samples_of(decisions))]
+    beside = [path for decisions in variants for path in (decisions, *records_of(decisions))]
     return [*(Path(path) for path in paths if path), *beside]
 
 

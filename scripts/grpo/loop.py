@@ -7,9 +7,9 @@ random has a state (see ``schedule``), so a killed run resumes bit for bit.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,11 +32,8 @@ from grpo.metrics import Clock, describe, finite, reward_metrics, show_rollouts
 from grpo.rollout import Rollouts, Sampler, draw_uniforms
 from grpo.schedule import batch_of, learning_rate, random_generator
 from grpo.stability import SpikeDetector, WatchError, slowest_over_median
+from grpo.stopping import Stop
 from grpo.task import Judgement, Task
-
-# Slurm sends SIGTERM twice within milliseconds when it preempts a job, and a launcher passes on what its
-# processes got already: within so many seconds a signal is the same one.
-ECHO_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -79,8 +76,7 @@ class Loop:
         self.peak = peak_flops(self.ranks.device, learner.compute.precision)
         self.spikes = SpikeDetector(settings.spike_threshold, settings.spike_floor)
         self.spikes_in_a_row = 0
-        self.stop_signal: int | None = None
-        self.stop_time = 0.0
+        self.stop = Stop()
 
     def run(self, log: Callable[[str], None] = print) -> None:
         """Train up to ``settings.iterations``, from the newest checkpoint not beyond it.
@@ -98,8 +94,7 @@ class Loop:
         if done and self.ranks.first:
             log(f"resuming after iteration {done}")
         progress = Progress(settings.iterations, "iteration", done=done, every=least_between_lines(self.ranks.device))
-        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        with contextlib.closing(journal) if journal else contextlib.nullcontext(), self.stop.listening():
             for iteration in range(done + 1, settings.iterations + 1):
                 row = self.iterate(iteration, log)
                 if self._validates(iteration):
@@ -107,18 +102,13 @@ class Loop:
                 if journal:
                     journal.append([row])
                     progress.update(iteration, describe(row))
-                stopping = self._stopping()
+                stopping = self.stop.asked(self.ranks)
                 if self._is_regular(iteration) or stopping:
                     self._save(iteration, journal)
                 if stopping and iteration < settings.iterations:
                     if self.ranks.first:
                         log(f"stopped by a signal; iteration {iteration} is saved, run again to continue")
                     raise SystemExit(128 + signal.SIGTERM)
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-            if journal:
-                journal.close()
 
     def iterate(self, iteration: int, log: Callable[[str], None] = print) -> dict[str, Any]:
         """One iteration; returns its metrics."""
@@ -318,23 +308,6 @@ class Loop:
         checkpoint.save(self.folder, iteration, self.learner.model, self.learner.optimizer, common)
         if self.ranks.first:
             checkpoint.prune(self.folder, self.settings.keep, iteration, self._is_regular)
-
-    def _on_signal(self, number: int, _frame: Any) -> None:
-        if self.stop_signal is not None:
-            if time.monotonic() - self.stop_time > ECHO_S:  # the second one means it
-                signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
-            return
-        self.stop_signal, self.stop_time = number, time.monotonic()
-        print("stopping after this iteration, with a checkpoint", file=sys.stderr, flush=True)
-
-    def _stopping(self) -> bool:
-        """Whether any rank was asked to stop; all ranks agree."""
-        if self.ranks.tensor * self.ranks.data == 1:
-            return self.stop_signal is not None
-        flag = torch.tensor(float(self.stop_signal is not None), device=self.ranks.device)
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        return bool(flag)
 
 
 def least_between_lines(device: torch.device) -> float:

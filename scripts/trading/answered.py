@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def records_of(decisions: Path) -> list[Path]:
+    """All of them, there or not."""
+    return [summary_of(decisions), *samples_of(decisions)]
+
+
 def summary_of(decisions: Path) -> Path:
     """What infer says of its decisions, the SHA-256 of the samples with it."""
     return decisions.parent / "summary.json"

@@ -210,3 +210,18 @@ def test_edited_lines_of_the_training_do_not_train_again(editable: Workflow) -> 
 def test_a_raised_version_of_the_training_trains_again(editable: Workflow) -> None:
     edit(editable, "train.py", "TRAINING_VERSION = ", "TRAINING_VERSION = 1000")
     assert planned_after_edit(editable) == FROM_TRAIN
+
+
+def test_what_says_which_samples_anothers_decisions_answer_is_an_input(finished: Workflow, tmp_path: Path) -> None:
+    results = finished.results("minimal")
+    other = tmp_path / "other/infer/trained"
+    other.mkdir(parents=True)
+    for name in ("decisions.jsonl", "summary.json"):
+        shutil.copy(results / "infer/trained" / name, other / name)
+    named = changed(MINIMAL, "evaluate.variants", [f"other={other / 'decisions.jsonl'}"])
+    configuration = finished.configuration("minimal-and-another", named)
+    finished.run("--configfile", configuration)
+    assert finished.planned(configuration) == set()
+    summary = other / "summary.json"
+    summary.write_text(summary.read_text() + "\n")
+    assert stages(finished.planned(configuration)) == FROM_EVALUATE

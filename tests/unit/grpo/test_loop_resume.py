@@ -124,12 +124,12 @@ def test_a_second_signal_later_ends_at_once(
 ) -> None:
     loop = Loop(make_learner(), task(), settings(), tmp_path)
     before, raised = signal.getsignal(signal.SIGTERM), []
-    monkeypatch.setattr("grpo.loop.signal.raise_signal", raised.append)
+    monkeypatch.setattr("grpo.stopping.signal.raise_signal", raised.append)
     try:
-        loop._on_signal(signal.SIGTERM, None)
+        loop.stop._heard(signal.SIGTERM, None)
         assert raised == []
-        loop.stop_time -= 60
-        loop._on_signal(signal.SIGTERM, None)
+        loop.stop.time -= 60
+        loop.stop._heard(signal.SIGTERM, None)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert raised == [signal.SIGTERM]
