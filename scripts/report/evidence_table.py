@@ -177,7 +177,7 @@ class EvidenceTable(Statements):
         if not test:
             return []
         statistic = "" if test.get("statistic") is None else (
-            f"no bar shared but for tails of averages ({share(test['settings']['tail'])} of their weight at most), "
+            f"no bar shared but tails ({share(test['settings']['tail'])}), "
             f"{test['statistic']:,} to spare"
         )  # fmt: skip
         what = "Gap between training and test hours"

@@ -167,7 +167,7 @@ def test_every_test_stands_in_the_table_with_its_verdict(decks: Shelf) -> None:
 
 def test_the_gap_between_the_splits_is_said_to_have_tails_over_it(decks: Shelf) -> None:
     (row,) = [row for row in table(decks["planted"][1].slides[7]) if row[0] == "Gap between training and test hours"]
-    assert row[1] == "no bar shared but for tails of averages (2.0% of their weight at most), 4 to spare"
+    assert row[1] == "no bar shared but tails (2.0%), 4 to spare"
     assert "tests.leakage.settings.tail" in notes(decks["planted"][1].slides[7])
 
 
