@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.cpu_alone import on_cpu_alone
+from common.disk import forget_some
 from common.errors import InputError, run
 from common.files import on_the_disk, read_json, remove_leftovers, sha256, write_json, written_whole
 from common.imports import soon
@@ -43,7 +44,7 @@ def main() -> None:
     on_cpu_alone()
     made_from = record(args, {"manifest": args.manifest}, PACKAGES)
     made_from["inputs"]["base"] = folder_sum(args.base)
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(2) as pool:
         print(export(args, made_from, pool))
 
 
@@ -55,7 +56,7 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
     from grpo.shape import read_shape
     from grpo.stored_weights import folder_name, read_weights
     from grpo.tensors import LazyTensors
-    from grpo.weights import check_tensors, expected_shapes, to_hugging_face, to_megatron, weights_sum
+    from grpo.weights import check_tensors, expected_shapes, to_hugging_face, weights_sum
 
     torch.set_num_threads(args.threads)
     manifest = read_json(args.manifest)
@@ -92,16 +93,15 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
             found = listing_sum(written) if exact else weights_sum(path, shape)
             if found != manifest["weights_sha256"]:
                 raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
-        whole = pool.submit(on_the_disk, folder)  # while it is checked
         trained = read_tensors(folder)
-        again = to_megatron(trained, shape)
-        roundings = pool.map(lambda name: rounding(name, weights, again, shape), again)
-        changed = sum(differ(trained[name], base[name]) for name in trained)
+        layers = compare_with_files(pool, folder, trained, weights, base, shape)
+        result = models.result().check_alone(folder, rounded, shape)
+        lost, changed = [], 0
+        for roundings, differing in layers:
+            lost += roundings
+            changed += differing
         if not changed:
             raise InputError(f"{path}: the trained weights equal the base model's. Train with a learning rate above 0.")
-        result = models.result().check_alone(folder, rounded, shape)
-        whole.result()
-        lost = [found for found in roundings if found is not None]
         base_model = read_json(args.base / "model.json")
         write_json(
             folder / "model.json",
@@ -147,6 +147,29 @@ def checkpoint_path(args: argparse.Namespace, manifest: dict[str, Any]) -> Path:
             f"{path}: no such checkpoint, kept are {kept}. Raise train.keep before a training, or ask for another one."
         )
     return path
+
+
+def compare_with_files(
+    pool: Executor,
+    folder: Path,
+    trained: Mapping[str, torch.Tensor],
+    weights: Mapping[str, torch.Tensor],
+    base: Mapping[str, torch.Tensor],
+    shape: Qwen3Shape,
+) -> Iterator[tuple[list[float], int]]:
+    """Per layer: how far its tensors in the files are from Megatron's, and how many differ from the base model's."""
+    from grpo.weights import by_layer, to_megatron
+
+    again = to_megatron(trained, shape)
+    ours, theirs = by_layer(again), by_layer(trained)
+
+    def compare(layer: int) -> tuple[list[float], int]:
+        found = [rounding(name, weights, again, shape) for name in ours[layer]]
+        changed = sum(differ(trained[name], base[name]) for name in theirs[layer])
+        forget_some(folder, layer)
+        return [far for far in found if far is not None], changed
+
+    return pool.map(compare, ours)
 
 
 def differ(a: torch.Tensor, b: torch.Tensor) -> bool:

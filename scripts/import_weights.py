@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.cpu_alone import on_cpu_alone
+from common.disk import forget_some
 from common.errors import InputError, run
 from common.files import on_the_disk, remove_leftovers, write_json, written_whole
 from common.imports import soon
@@ -38,7 +39,7 @@ def main() -> None:
         from grpo.shape import read_shape
         from grpo.stored_weights import read_weights, write_weights
         from grpo.tensors import same_bits
-        from grpo.weights import check_tensors, to_hugging_face, to_megatron
+        from grpo.weights import by_layer, check_tensors, to_hugging_face, to_megatron
 
         torch.set_num_threads(args.threads)
         shape = read_shape(args.base)
@@ -50,18 +51,24 @@ def main() -> None:
             megatron = to_megatron(tensors, shape)
             models = soon("grpo.parity")
             written = write_weights(folder, 0, megatron, to_megatron(layout, shape))
-            whole = pool.submit(on_the_disk, folder)  # while it is checked
             read = read_weights(written)
             back = to_hugging_face(read, shape)
-            equal = pool.map(lambda name: same_bits(back[name], tensors[name]), tensors)
+
+            layers = by_layer(tensors)
+
+            def not_as_written(layer: int) -> list[str]:
+                different = [name for name in layers[layer] if not same_bits(back[name], tensors[name])]
+                forget_some(written, layer)
+                return different
+
+            found = pool.map(not_as_written, layers)
             result = models.result().check_alone(args.base, read, shape)
             if made_from.result()["inputs"]["base"] != folder_sum(args.base):
                 raise InputError(
                     f"{args.base}: its weights are not those that model.json lists. Make or fetch the base model again."
                 )
-            if different := [name for name, same in zip(tensors, equal, strict=True) if not same]:
+            if different := [name for names in found for name in names]:
                 raise InputError(f"{written}: {different[0]} is not as it was written. Check the disk and run again.")
-            whole.result()
             write_json(
                 folder / "parity.json",
                 {"logits": result, "shape": shape.as_dict(), **made_from.result()},

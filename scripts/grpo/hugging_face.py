@@ -15,6 +15,7 @@ import torch
 from huggingface_hub import StateDictSplit, split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 
+from common.disk import DiskFile
 from common.errors import InputError
 from common.files import read_json, write_json
 from grpo.tensors import LazyTensors
@@ -97,7 +98,7 @@ def write_tensors(
     """Write ``model.safetensors``, or files of at most `SHARD_BYTES` and their index, one tensor at a time.
 
     The files are, byte for byte, those that safetensors' ``save_file`` writes, which wants a whole file in memory.
-    Whoever needs them on the disk calls `common.files.on_the_disk`.
+    They are on the disk when this returns.
 
     Parameters
     ----------
@@ -118,7 +119,7 @@ def write_tensors(
     """
 
     def write(name: str) -> str:
-        with open(folder / name, "wb") as file:
+        with DiskFile(folder / name) as file:
             return _hashed(_contents(split.filename_to_tensors[name], layout, tensors), file.write)
 
     split = _split(layout)

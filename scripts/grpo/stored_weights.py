@@ -6,7 +6,10 @@ Tensors go by the names that Megatron's local layers give them, whole, whatever 
 from __future__ import annotations
 
 import contextlib
+import io
 import math
+import mmap
+import os
 import re
 import shutil
 import warnings
@@ -15,15 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed.checkpoint as torch_dcp
 from torch.distributed._shard._utils import narrow_tensor_by_index
 from torch.distributed.checkpoint.api import CheckpointException  # a BaseException
+from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.metadata import MetadataIndex, TensorProperties, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
+from common.disk import DiskFile
 from common.errors import InputError
 from common.imports import soon
 from grpo.tensors import LazyTensors, own_memory
@@ -129,8 +133,10 @@ def _mapped(reader: torch_dcp.FileSystemReader, path: Path, info: Any) -> torch.
         with open(path / info.relative_path, "rb") as file:
             return torch.load(reader._slice_file(file, info), map_location="cpu", weights_only=True)
     place = info.offset + storage._checkpoint_offset  # as torch documents it for tensors loaded without their bytes
-    stored = np.memmap(path / info.relative_path, np.uint8, mode="c", offset=place, shape=(storage.nbytes(),))
-    whole = torch.from_numpy(stored).view(part.dtype)
+    start = place - place % mmap.ALLOCATIONGRANULARITY
+    with open(path / info.relative_path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), place - start + storage.nbytes(), access=mmap.ACCESS_COPY, offset=start)
+    whole = torch.frombuffer(mapped, dtype=part.dtype, offset=place - start)
     return whole.as_strided(part.size(), part.stride(), part.storage_offset())
 
 
@@ -143,7 +149,7 @@ def write_weights(
 ) -> Path:
     """Write a checkpoint of weights alone, one tensor at a time, in one process without groups.
 
-    Whoever needs it on the disk calls `common.files.on_the_disk`.
+    Its tensors are on the disk when this returns.
 
     Parameters
     ----------
@@ -164,8 +170,9 @@ def write_weights(
     partial_folder.mkdir(parents=True)
     # Half of Megatron comes with it, which takes as long as writing a gigabyte.
     megatron = soon("megatron.core.dist_checkpointing.core")
-    with writable(target, partial_folder), quiet(), no_crc32():
+    with writable(target, partial_folder), quiet():
         writer = torch_dcp.FileSystemWriter(str(partial_folder), thread_count=2, sync_files=False)
+        writer.fs = _ToTheDisk()
         torch_dcp.save({}, storage_writer=writer, planner=(planner or OneByOne)(tensors, meta), no_dist=True)
         megatron.result()
         from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
@@ -176,6 +183,15 @@ def write_weights(
     partial_folder.rename(target)
     (root / TRACKER).write_text(str(iteration))
     return target
+
+
+class _ToTheDisk(FileSystem):
+    """Torch's files, written by `DiskFile`, each in a thread of its own."""
+
+    @contextlib.contextmanager
+    def create_stream(self, path: str | os.PathLike[str], mode: str) -> Iterator[io.IOBase]:
+        with DiskFile(Path(path)) if mode == "wb" else super().create_stream(path, mode) as stream, no_crc32():
+            yield stream
 
 
 class OneByOne(torch_dcp.DefaultSavePlanner):

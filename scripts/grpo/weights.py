@@ -7,7 +7,7 @@ its query heads, its key head, its value head; and gate and up projection stacke
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -143,6 +143,15 @@ def to_hugging_face(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> M
         else:
             raise InputError(f"checkpoint: tensor {name} is not part of a dense Qwen3.")
     return LazyTensors(readers)
+
+
+def by_layer(names: Iterable[str]) -> dict[int, list[str]]:
+    """Names of tensors, of either form, by their layer; those of no layer, which are the largest, at -1, last."""
+    layers: dict[int, list[str]] = {}
+    for name in names:
+        match = re.search(r"\blayers\.(\d+)\.", name)
+        layers.setdefault(int(match[1]) if match else -1, []).append(name)
+    return dict(sorted(layers.items(), key=lambda item: (item[0] < 0, item[0])))
 
 
 def _unpadded(tensors: Mapping[str, torch.Tensor], name: str, shape: Qwen3Shape) -> torch.Tensor:

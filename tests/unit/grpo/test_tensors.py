@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.stored_weights import read_weights, write_weights
+from grpo.stored_weights import no_crc32, read_weights, write_weights
 from grpo.tensors import same_bits
 
 
@@ -54,6 +55,28 @@ def test_torchs_own_option_is_as_it_was_after_writing(tmp_path: Path) -> None:
     name = "decoder.layers.0.mlp.linear_fc2.weight"
     write_weights(tmp_path, 0, {name: torch.zeros(2, 2)}, {name: torch.empty(2, 2, device="meta")})
     assert torch.serialization.get_crc32_options() is True
+
+
+def test_no_thread_that_writes_computes_a_crc32(tmp_path: Path) -> None:
+    """Torch's option is one of each thread: set in the one that calls, it does not hold in those that write."""
+    seen: dict[int, bool] = {}
+
+    class Asked(dict[str, torch.Tensor]):
+        def __getitem__(self, name: str) -> torch.Tensor:
+            both.wait()  # each of two threads is at a tensor
+            seen[threading.get_ident()] = torch.serialization.get_crc32_options()
+            return super().__getitem__(name)
+
+    both = threading.Barrier(2, timeout=20)
+    tensors = {f"decoder.layers.0.{name}.weight": torch.zeros(2, 2) for name in "ab"}
+    write_weights(tmp_path, 0, Asked(tensors), tensors)
+    assert list(seen.values()) == [False, False]
+    other: list[bool] = []
+    with no_crc32():
+        thread = threading.Thread(target=lambda: other.append(torch.serialization.get_crc32_options()))
+        thread.start()
+        thread.join()
+    assert other == [True], "the reason for this test: torch's option has become one of the process"
 
 
 def test_weights_are_read_where_torch_does_not_say_at_which_byte_they_begin(
