@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from archive_alone import commit_sources, program, unpacked
 from project_copy import PROJECT, Workflow, copy_project
-from test_archive import commit_sources, program, unpacked
 from test_workflow import BTC, FILES, files, rows
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(5400)]
@@ -207,7 +207,7 @@ def test_equal_runs_are_equal_byte_for_byte(tmp_path: Path) -> None:
 
 def test_demo_archive_is_verified_replayed_and_retrained_alone(demo: Workflow, tmp_path: Path) -> None:
     """Each of the three from nothing but the ZIP file; on this machine all bytes are the same."""
-    commit_sources(demo)
+    commit_sources(demo.folder)
     demo.run("archive")
     alone = unpacked(demo.results("demo") / "archive/demo.zip", tmp_path / "demo")
     done = program(alone, "verify.py")
