@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import re
+import platform
 from pathlib import Path
+
+UNKNOWN = "unknown"
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """This machine's processor, as the system names it."""
+    """This machine's processor, as the system names it; of those of Arm it gives two numbers."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return "unknown"
-    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return " ".join(match[1].split()) if match else "unknown"
+        text = ""
+    said = {key.strip(): " ".join(value.split()) for key, _, value in (row.partition(":") for row in text.splitlines())}
+    if said.get("model name"):
+        return said["model name"]
+    if said.get("CPU implementer") and said.get("CPU part"):
+        return f"{platform.machine()}, implementer {said['CPU implementer']}, part {said['CPU part']}"
+    return f"{UNKNOWN} ({platform.machine()})"
+
+
+def same_kind(one: str, two: str) -> bool:
+    """Whether two processors are of one kind; of one that is unknown nobody can say so."""
+    return one == two and not one.startswith(UNKNOWN)

@@ -201,7 +201,16 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
-    """Type of the weights that config.json states (float32 if it states none)."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    """Type of the weights that config.json states (float32 if it states none).
+
+    Raises
+    ------
+    InputError
+        If it is none that weights are stored in.
+    """
+    config = read_json(folder / "config.json")
     name = config.get("dtype") or config.get("torch_dtype") or "float32"
-    return getattr(torch, name)
+    known = {str(dtype).removeprefix("torch."): dtype for dtype in _TYPE_NAMES}
+    if not isinstance(name, str) or name not in known:
+        raise InputError(f"{folder / 'config.json'}: dtype is {name!r}, none of {', '.join(known)}.")
+    return known[name]

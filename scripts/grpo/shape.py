@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
 from common.files import read_json
+
+ARCHITECTURE = "Qwen3ForCausalLM"
+# A shape's fields by their keys in config.json.
+_WHOLE = {
+    "layers": "num_hidden_layers",
+    "hidden": "hidden_size",
+    "heads": "num_attention_heads",
+    "query_groups": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "ffn": "intermediate_size",
+    "vocabulary": "vocab_size",
+    "max_positions": "max_position_embeddings",
+}
+_NUMBERS = {"rope_base": "rope_theta", "norm_epsilon": "rms_norm_eps"}
+_TIED = "tie_word_embeddings"
+_ADVICE = "Take the config.json that came with the model."
 
 
 @dataclass(frozen=True)
@@ -50,25 +67,28 @@ def read_shape(folder: Path) -> Qwen3Shape:
     if not path.is_file():
         raise InputError(f"{path}: no such file. Give a Hugging Face folder of a Qwen3 model.")
     config = read_json(path)
-    architecture = (config.get("architectures") or ["none"])[0]
-    if architecture != "Qwen3ForCausalLM":
-        raise InputError(f"{path}: architecture {architecture}; only Qwen3ForCausalLM (dense Qwen3) is supported.")
+    architectures = config.get("architectures")
+    if architectures != [ARCHITECTURE]:
+        raise InputError(f"{path}: architectures is {architectures}; only {ARCHITECTURE} (dense Qwen3) is supported.")
     for key in ("rope_scaling", "attention_bias", "use_sliding_window"):
         if config.get(key):
             raise InputError(f"{path}: {key} is {config[key]!r}, which is not supported. Use a plain Qwen3.")
-    try:
-        return Qwen3Shape(
-            layers=config["num_hidden_layers"],
-            hidden=config["hidden_size"],
-            heads=config["num_attention_heads"],
-            query_groups=config["num_key_value_heads"],
-            head_dim=config["head_dim"],
-            ffn=config["intermediate_size"],
-            vocabulary=config["vocab_size"],
-            rope_base=float(config["rope_theta"]),
-            norm_epsilon=config["rms_norm_eps"],
-            tied_embeddings=config["tie_word_embeddings"],
-            max_positions=config["max_position_embeddings"],
-        )
-    except KeyError as error:
-        raise InputError(f"{path}: key {error} is missing. Take the config.json that came with the model.") from None
+    missing = [key for key in (*_WHOLE.values(), *_NUMBERS.values(), _TIED) if key not in config]
+    if missing:
+        raise InputError(f"{path}: key {missing[0]} is missing. {_ADVICE}")
+    for keys, kinds, what in (
+        (_WHOLE.values(), (int,), "a positive whole number"),
+        (_NUMBERS.values(), (int, float), "a positive number"),
+    ):
+        for key in keys:
+            if type(config[key]) not in kinds or not 0 < config[key] < math.inf:
+                raise InputError(f"{path}: {key} is {config[key]!r}, not {what}. {_ADVICE}")
+    if config["num_attention_heads"] % config["num_key_value_heads"]:
+        raise InputError(f"{path}: num_attention_heads is no multiple of num_key_value_heads. {_ADVICE}")
+    if type(config[_TIED]) is not bool:
+        raise InputError(f"{path}: {_TIED} is {config[_TIED]!r}, neither true nor false. {_ADVICE}")
+    return Qwen3Shape(
+        **{field: config[key] for field, key in _WHOLE.items()},
+        **{field: float(config[key]) for field, key in _NUMBERS.items()},
+        tied_embeddings=config[_TIED],
+    )
