@@ -87,8 +87,8 @@ def check_training(rows: list[dict[str, Any]], path: Path) -> None:
             unknown = value is None and name in row and name != "iteration"
             if not unknown and (not isinstance(value, (int, float)) or not math.isfinite(value)):
                 raise InputError(f'{path}, line {number}: no number under "{name}". Run train again.')
-        if not isinstance(row.get("spike"), bool):
-            raise InputError(f'{path}, line {number}: no true or false under "spike". Run train again.')
+        if "spike" not in row or not isinstance(row["spike"], bool | None):
+            raise InputError(f'{path}, line {number}: no true, false or null under "spike". Run train again.')
 
 
 if __name__ == "__main__":

@@ -173,14 +173,15 @@ def write_results(
             "key": key,
             "weights_sha256": weights_sum(trained.checkpoint, shape),
             "shape": shape.as_dict(),
-            "spikes": sum(row["spike"] for row in rows),
+            "spikes": sum(row["spike"] is True for row in rows),
+            "judged": sum(row["spike"] is not None for row in rows),
             "skipped": sum(row["skipped"] for row in rows),
             "validated": made,
             "training_version": training_version(args),
             **made_from,
         },
     )
-    print(f"{name}: {sum(row['spike'] for row in rows)} spikes in {args.iterations} iterations")
+    print(f"{name}: {sum(row['spike'] is True for row in rows)} spikes in {args.iterations} iterations")
 
 
 def with_megatron(training: Training, held: contextlib.ExitStack) -> Trained | None:

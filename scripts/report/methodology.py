@@ -18,6 +18,8 @@ SPIKE_ACTIONS = {
     "log": "a spiking iteration is logged",
     "stop": "a spike stops the training",
 }
+# Whose time is compared.
+STRAGGLERS = {"megatron": "slowest rank", "slime": "an iteration's time"}
 
 
 class Methodology(Statements):
@@ -86,12 +88,17 @@ class Methodology(Statements):
         """Spikes and stragglers."""
         threshold, floor = self.setting("spike_threshold"), self.setting("spike_floor")
         what = SPIKE_ACTIONS.get(action := self.setting("spike_action"), action)
-        spikes, total = self.record.get(MANIFEST, "spikes"), self.record.get(MANIFEST, "iteration")
-        ratio = self.setting("straggler_ratio")
+        get = self.record.get
+        spikes, total = get(MANIFEST, "spikes"), get(MANIFEST, "iteration")
+        known = ""
+        judged = self.record.files[MANIFEST].get("judged")  # fewer where lines of slime's were lost
+        if isinstance(judged, int) and judged < total:
+            known = f" (of {get(MANIFEST, 'judged'):,} the loss is known)"
+        ratio, slow = self.setting("straggler_ratio"), STRAGGLERS.get(get(MANIFEST, "engine"), "a rank's time")
         return self.record.fact(
             f"Spiky-loss detection (threshold {number(threshold)} of the last accepted loss, which counts as "
-            f"{number(floor)} at least; {what}): {spikes:,} of {total:,} iterations spiked; "
-            f"straggler detection (slowest rank over the median above {number(ratio)})"
+            f"{number(floor)} at least; {what}): {spikes:,} of {total:,} iterations spiked{known}; "
+            f"straggler detection ({slow} over the median above {number(ratio)})"
         )
 
     def dataset(self) -> Fact:

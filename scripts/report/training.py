@@ -38,14 +38,15 @@ def training_figure(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any
         metrics.json of the simulation, for the names of model and market.
     """
     iterations = np.array([row["iteration"] for row in rows])
-    spikes = iterations[np.array([bool(row["spike"]) for row in rows])]
+    spikes = iterations[np.array([row["spike"] is True for row in rows])]
+    unknown = sum(row["spike"] is None for row in rows)
     window = smoothing_window(iterations.size)
     curves = {name: np.array([row[name] for row in rows], dtype=np.float64) for name, _, _ in PANELS}  # null: NaN
     panels = [panel for panel in PANELS if np.isfinite(curves[panel[0]]).any()]
     figure = page(
         f"Training with GRPO, {iterations.size:,} iterations",
         f"{market_heading(metrics['market'])}  |  faint: each iteration, solid: average of {window}  |  "
-        f"loss spikes: {spikes.size or 'none'}",
+        f"loss spikes: {spikes.size or 'none'}{f', not known of {unknown:,}' if unknown else ''}",
     )
     grid = figure.add_gridspec(2, 2, left=0.06, right=0.985, top=0.815, bottom=0.09, hspace=0.42, wspace=0.14)
     for number, (name, title, colour) in enumerate(panels):

@@ -32,7 +32,7 @@ def fill(journal: Journal, collector: Collector, done: int) -> None:
     known = {row["iteration"] for row in journal.rows}
     lost = [iteration for iteration in range(1, done + 1) if iteration not in known]
     for iteration in lost:
-        row = collector.row(iteration, Parts()) | {"spike": False, "slowest_over_median": 1.0}
+        row = collector.row(iteration, Parts()) | {"spike": None, "slowest_over_median": None}
         journal.append([{name: finite(value) for name, value in row.items()}])
     if lost:
         print(

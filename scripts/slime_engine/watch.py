@@ -79,20 +79,21 @@ class Watch:
         """A detector that knows the last accepted loss."""
         self.detector = SpikeDetector(self.limits.spike_threshold, self.limits.spike_floor, self.last)
 
-    def see(self, loss: float | None, seconds: float | None) -> tuple[bool, float]:
+    def see(self, loss: float | None, seconds: float | None) -> tuple[bool | None, float | None]:
         """Whether the loss is a spike, and the seconds over the median of the iterations before (1 at first).
 
-        What slime did not report (None) is neither a spike nor slow. A spike's loss counts as accepted, as it does for
-        the other engine with ``log``: its steps are taken.
+        Of what slime did not report (None) neither is known (None), and nothing is counted. A spike's loss counts as
+        accepted, as it does for the other engine with ``log``: its steps are taken.
         """
         self.compared = self.detector.last
-        spike = loss is not None and self.detector.is_spike(loss)
+        spike = None if loss is None else self.detector.is_spike(loss)
         self.spikes = self.spikes + 1 if spike else 0
         if loss is not None:
             self.detector.accept(loss)
-        ratio = seconds / statistics.median(self.seconds) if self.seconds and seconds is not None else 1.0
+        median = statistics.median(self.seconds) if self.seconds else seconds
+        ratio = None if seconds is None or not median else seconds / median
         # The first iteration warms everything up: a median of one says nothing.
-        slow = len(self.seconds) > 1 and ratio > self.limits.straggler_ratio
+        slow = len(self.seconds) > 1 and ratio is not None and ratio > self.limits.straggler_ratio
         self.slow = self.slow + 1 if slow else 0
         if seconds is not None:
             self.seconds.append(seconds)
@@ -100,7 +101,7 @@ class Watch:
             self.seconds.popleft()
         return spike, ratio
 
-    def messages(self, iteration: int, loss: float | None, ratio: float) -> list[str]:
+    def messages(self, iteration: int, loss: float | None, ratio: float | None) -> list[str]:
         """What to say of the iteration just seen."""
         lines = []
         if self.spikes:

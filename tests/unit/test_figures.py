@@ -156,6 +156,18 @@ def test_spikes_are_marked_in_every_panel_of_the_training(run: Run) -> None:
         assert [line.get_xdata()[0] for line in dashed] == [121, 334, 421]
 
 
+def test_a_spike_that_is_not_known_is_said_to_be_so(run: Run) -> None:
+    assert "not known" not in headings(run)
+    edit_lines(
+        run.folder / "train/metrics.jsonl", lambda rows: [*rows[:-2], *({**r, "spike": None} for r in rows[-2:])]
+    )
+    assert "loss spikes: 3, not known of 2" in headings(run)
+
+
+def headings(run: Run) -> str:
+    return " ".join(text.get_text() for text in drawn(run)["training"].texts)
+
+
 def test_the_moving_average_is_centred_and_shorter_at_the_ends() -> None:
     np.testing.assert_allclose(smoothed(np.array([1.0, 2.0, 3.0, 10.0]), 3), [1.5, 2, 5, 6.5])
     np.testing.assert_allclose(smoothed(np.array([4.0, 6.0]), 1), [4, 6])
@@ -248,7 +260,7 @@ def test_decisions_of_another_run_are_refused(run: Run) -> None:
     [
         ({"kl": "0.1"}, 'line 2: no number under "kl"'),
         ({"iteration": None}, 'line 2: no number under "iteration"'),
-        ({"spike": 1}, 'line 2: no true or false under "spike"'),
+        ({"spike": 1}, 'line 2: no true, false or null under "spike"'),
     ],
 )
 def test_a_training_log_without_a_curve_is_refused(run: Run, change: dict, words: str) -> None:

@@ -290,3 +290,28 @@ def test_an_engine_that_is_not_known_stands_as_the_manifest_names_it(tmp_path: P
     slides = presented(run).slides
     assert "other 1.2; trained on CPU" in texts(slides[1])
     assert "other 1.2" in texts(slides[5])
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ({"judged": 500}, "3 of 500 iterations spiked; straggler detection (slowest rank over the median above 1.5)"),
+        ({}, "3 of 500 iterations spiked; straggler"),
+        (
+            {"engine": "slime", "judged": 498},
+            "3 of 500 iterations spiked (of 498 the loss is known); "
+            "straggler detection (an iteration's time over the median above 1.5)",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_said_of_spikes_and_stragglers_is_what_the_engine_could_see(
+    tmp_path: Path, manifest: dict, words: str
+) -> None:
+    run = finished(tmp_path)
+    path = run.folder / "train/checkpoint.json"
+    edit_json(path, **manifest)
+    edit_json(run.folder / "model/parity.json", inputs={"manifest": sha256(path)})
+    slides = presented(run).slides
+    assert words in " ".join(texts(slides[1]))
+    assert ("checkpoint.json: judged" in notes(slides[1])) is ("known" in words)

@@ -108,9 +108,10 @@ def test_a_lasting_change_of_pace_becomes_the_new_median() -> None:
     assert watch.slow == 0
 
 
-def test_what_was_not_reported_is_neither_a_spike_nor_slow() -> None:
+def test_of_what_was_not_reported_it_is_not_known_whether_it_is_a_spike_or_slow() -> None:
     watch = Watch(limits(), last=0.0)
+    assert watch.see(0.0, None) == (False, None)
     see(watch, [0.0] * 3)
-    assert watch.see(None, None) == (False, 1.0)
+    assert watch.see(None, None) == (None, None)
     assert (watch.spikes, watch.slow) == (0, 0)
     watch.check(4, None, "folder", [])
