@@ -191,9 +191,11 @@ def beside_copying(
     weights: list[Path], others: list[Path], folder: Path, script: str, *arguments: str
 ) -> dict[str, Any]:
     """A program's seconds between those of copying before and after it, which vary with the system's memory."""
+    in_memory(weights)
     before = copied(weights, folder)
     in_memory([*weights, *others])
     measured = program(script, *arguments)
+    in_memory(weights)
     after = copied(weights, folder)
     share = (before["seconds"] + after["seconds"]) / 2 / measured["seconds"]
     return measured | {"copy_before": before, "copy_after": after, "speed_as_share_of_copying": share}

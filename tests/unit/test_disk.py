@@ -66,9 +66,21 @@ def test_an_error_of_the_disk_while_it_is_written_ends_the_writing(
     assert file.closed
 
 
-def test_files_that_the_system_forgot_are_the_same(tmp_path: Path) -> None:
-    with DiskFile(tmp_path / "file") as file:
-        file.write(content(5000))
-    for number in range(9):
+def test_every_eighth_time_all_files_are_forgotten_and_stay_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        with DiskFile(tmp_path / name) as file:
+            file.write(content(5000))
+    advised: list[tuple[str, int]] = []
+    advise = os.posix_fadvise
+
+    def noted(handle: int, start: int, size: int, advice: int) -> None:
+        advised.append((Path(os.readlink(f"/proc/self/fd/{handle}")).name, advice))
+        advise(handle, start, size, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", noted)
+    for number in range(1, 9):
         forget_some(tmp_path, number)
-    assert (tmp_path / "file").read_bytes() == content(5000)
+    assert sorted(advised) == [("a", os.POSIX_FADV_DONTNEED), ("b", os.POSIX_FADV_DONTNEED)]
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {content(5000)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,8 +21,9 @@ def missing() -> str:
         return f"{', '.join(programs)}: not installed"
     if os.geteuid():
         return "only root makes and enters a Debian"
-    if not EMULATOR.exists():
-        return f"{EMULATOR}: not there (apt install qemu-user-static binfmt-support; update-binfmts --enable)"
+    known = EMULATOR.read_text() if EMULATOR.exists() else ""
+    if "enabled" not in known or not re.search(r"^flags: .*F", known, re.MULTILINE):  # F: found inside a chroot, too
+        return f"{EMULATOR}: not enabled (apt install qemu-user-static binfmt-support; update-binfmts --enable)"
     return ""
 
 
@@ -39,7 +41,7 @@ def run(root: Path, command: str, timeout: float) -> subprocess.CompletedProcess
     """Run a shell command in it."""
     given = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     return subprocess.run(
-        ["unshare", "--mount", "sh", "-c", ENTER, "sh", root, command],
+        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh", root, command],
         env=given | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"},
         capture_output=True,
         text=True,
