@@ -52,9 +52,7 @@ def main() -> None:
             models = soon("grpo.parity")
             written = write_weights(folder, 0, megatron, to_megatron(layout, shape))
             read = read_weights(written)
-            back = to_hugging_face(read, shape)
-
-            layers = by_layer(tensors)
+            back, layers = to_hugging_face(read, shape), by_layer(tensors)
 
             def not_as_written(layer: int) -> list[str]:
                 different = [name for name in layers[layer] if not same_bits(back[name], tensors[name])]

@@ -12,6 +12,7 @@ import mmap
 import os
 import re
 import shutil
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -170,7 +171,7 @@ def write_weights(
     partial_folder.mkdir(parents=True)
     # Half of Megatron comes with it, which takes as long as writing a gigabyte.
     megatron = soon("megatron.core.dist_checkpointing.core")
-    with writable(target, partial_folder), quiet():
+    with writable(target, partial_folder), quiet(), errors_of_threads():
         writer = torch_dcp.FileSystemWriter(str(partial_folder), thread_count=2, sync_files=False)
         writer.fs = _ToTheDisk()
         torch_dcp.save({}, storage_writer=writer, planner=(planner or OneByOne)(tensors, meta), no_dist=True)
@@ -186,11 +187,12 @@ def write_weights(
 
 
 class _ToTheDisk(FileSystem):
-    """Torch's files, written by `DiskFile`, each in a thread of its own."""
+    """Torch's files, written by `DiskFile` and without CRC-32: each has a thread, in which this is called."""
 
     @contextlib.contextmanager
     def create_stream(self, path: str | os.PathLike[str], mode: str) -> Iterator[io.IOBase]:
-        with DiskFile(Path(path)) if mode == "wb" else super().create_stream(path, mode) as stream, no_crc32():
+        opened = DiskFile(Path(path)) if mode == "wb" else super().create_stream(path, mode)
+        with no_crc32(), opened as stream:
             yield stream
 
 
@@ -243,6 +245,21 @@ def writable(target: Path, partial: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def errors_of_threads() -> Iterator[None]:
+    """Raise what a thread died of: torch's writers leave it to the terminal, and the checkpoint without its tensors."""
+    died: list[BaseException] = []
+    before, threading.excepthook = threading.excepthook, lambda death: died.append(death.exc_value)
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+        for error in died:
+            while error.__context__ is not None:  # a full disk comes first, torch's trouble with its file after it
+                error = error.__context__
+            raise error
+
+
+@contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn whatever reading a broken checkpoint raises into one line."""
     if not (path / ".metadata").is_file():
@@ -266,7 +283,7 @@ def _reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def no_crc32() -> Iterator[None]:
-    """Have torch write files without their CRC-32: no reader looks at it, and it takes most of the time of writing."""
+    """Have torch write files without their CRC-32, in this thread: nobody reads it, and it takes most of the time."""
     before = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(False)
     try:

@@ -82,8 +82,8 @@ class Watch:
     def see(self, loss: float | None, seconds: float | None) -> tuple[bool | None, float | None]:
         """Whether the loss is a spike, and the seconds over the median of the iterations before (1 at first).
 
-        Of what slime did not report (None) neither is known (None), and nothing is counted. A spike's loss counts as
-        accepted, as it does for the other engine with ``log``: its steps are taken.
+        Of what slime did not report (None) it is not known (None), and a row of spikes or slow iterations ends there.
+        A spike's loss counts as accepted, as it does for the other engine with ``log``: its steps are taken.
         """
         self.compared = self.detector.last
         spike = None if loss is None else self.detector.is_spike(loss)

@@ -42,7 +42,7 @@ def run(root: Path, command: str, timeout: float) -> subprocess.CompletedProcess
     given = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     return subprocess.run(
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh", root, command],
-        env=given | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"},
+        env=given | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
         capture_output=True,
         text=True,
         check=False,

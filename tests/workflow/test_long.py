@@ -233,8 +233,8 @@ def test_demo_archive_is_replayed_on_an_arm_processor(packed: Path, tmp_path: Pa
         pytest.skip(lack)
     root = tmp_path / "debian"
     arm.make(root)
-    unpacked(packed, root / "root/demo")
-    done = arm.run(root, "cd /root/demo && python3 verify.py && cd .. && python3 demo/replay.py", timeout=BUDGET_S)
+    unpacked(packed, root / "srv/demo")
+    done = arm.run(root, "cd /srv && python3 demo/verify.py && python3 demo/replay.py", timeout=BUDGET_S)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The archive is whole." in done.stdout

@@ -52,9 +52,10 @@ def finish(place: Workplace, found: list[Difference], strict: bool) -> None:
     """Say what was found; exit code 1 if the promise is not kept."""
     there = json.loads(content(place.files, "data/host/machine.json"))["processor"]
     here = processor()
-    lines, kept = told(found, same_processor=same_kind(there, here), strict=strict)
+    same = same_kind(there, here)
+    lines, kept = told(found, same_processor=same, strict=strict)
     print("\n".join(lines))
-    if there != here:
+    if not same:
         print(f"Made on: {there}. This is: {here}.")
     print(f"Results: {place.results}")
     sys.exit(0 if kept else 1)

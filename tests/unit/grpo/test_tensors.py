@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.errors import InputError
 from grpo.stored_weights import no_crc32, read_weights, write_weights
 from grpo.tensors import same_bits
 
@@ -77,6 +79,30 @@ def test_no_thread_that_writes_computes_a_crc32(tmp_path: Path) -> None:
         thread.start()
         thread.join()
     assert other == [True], "the reason for this test: torch's option has become one of the process"
+
+
+@pytest.mark.parametrize("where", ["the thread that calls", "another thread"])
+def test_a_full_disk_is_one_line_whichever_thread_meets_it(
+    tmp_path: Path, where: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Torch lets its other threads die, and would leave a checkpoint that lacks what they did not write."""
+    here = threading.current_thread()
+
+    class Full(dict[str, torch.Tensor]):
+        def __getitem__(self, name: str) -> torch.Tensor:
+            both.wait()  # each of two threads is at a tensor
+            if (threading.current_thread() is here) == (where == "the thread that calls"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().__getitem__(name)
+
+    both = threading.Barrier(2, timeout=20)
+    tensors = {f"decoder.layers.0.{name}.weight": torch.zeros(2, 2) for name in "ab"}
+    hook = threading.excepthook
+    with pytest.raises(InputError, match=r"cannot be written \(.*No space left on device"):
+        write_weights(tmp_path, 0, Full(tensors), tensors)
+    assert list(tmp_path.iterdir()) == []
+    assert "Traceback" not in capfd.readouterr().err
+    assert threading.excepthook is hook
 
 
 def test_weights_are_read_where_torch_does_not_say_at_which_byte_they_begin(
