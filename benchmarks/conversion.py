@@ -14,14 +14,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-import torch.distributed.checkpoint as torch_dcp
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
@@ -30,7 +29,7 @@ from common.provenance import record
 from grpo import stored_weights
 from grpo.hugging_face import read_tensors, write_tensors
 from grpo.qwen3 import Qwen3Shape, read_shape
-from grpo.tensors import LazyTensors
+from grpo.tensors import LazyTensors, joined
 from grpo.weights import expected_shapes, to_megatron, weights_sum
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -111,11 +110,11 @@ def make_base(folder: Path, size: tuple[int, ...]) -> None:
     block = (torch.randn(BLOCK, generator=torch.Generator().manual_seed(0)) * hidden**-0.5).bfloat16()
     drawn = block.repeat(2 + max(torch.Size(size).numel() for size in sizes.values()) // BLOCK)
 
-    def values(size: tuple[int, ...], seed: int) -> torch.Tensor:
+    def values(size: tuple[int, ...], seed: int, rows: slice) -> torch.Tensor:
         if len(size) == 1:  # norms, far from 1 so that a swapped one shows
-            return torch.rand(size, generator=torch.Generator().manual_seed(seed)).add_(0.5).bfloat16()
+            return torch.rand(size, generator=torch.Generator().manual_seed(seed)).add_(0.5).bfloat16()[rows]
         start = seed * 10_007 % BLOCK
-        return drawn[start : start + torch.Size(size).numel()].reshape(size)
+        return drawn[start : start + torch.Size(size).numel()].reshape(size)[rows]
 
     layout = {name: torch.empty(size, dtype=torch.bfloat16, device="meta") for name, size in sizes.items()}
     values_of = {name: partial(values, size, seed) for seed, (name, size) in enumerate(sizes.items())}
@@ -126,32 +125,16 @@ def make_base(folder: Path, size: tuple[int, ...]) -> None:
 class TwoRanks(stored_weights.OneByOne):
     """Writes every matrix as the parts of `RANKS` tensor ranks, as Megatron splits it."""
 
-    def create_local_plan(self) -> torch_dcp.SavePlan:
-        whole, items = super().create_local_plan(), []
-        self.part_of: dict[Any, tuple[str, tuple[slice, ...]]] = {}
-        for item in whole.items:
-            name, chunk = self.name_of[item.index], item.tensor_data.chunk
-            axis = len(chunk.sizes) - (1 if name.endswith(("linear_proj.weight", "linear_fc2.weight")) else 2)
-            # A rank has its part of the gate projection and its part of the up projection.
-            count = 1 if "norm" in name else RANKS * (2 if name.endswith("linear_fc1.weight") else 1)
-            for number in range(count):
-                sizes, start = list(chunk.sizes), list(chunk.offsets)
-                within = [slice(None)] * len(sizes)
-                if count > 1:
-                    sizes[axis] //= count
-                    start[axis] = number * sizes[axis]
-                    within[axis] = slice(start[axis], start[axis] + sizes[axis])
-                index = torch_dcp.metadata.MetadataIndex(item.index.fqn, start)
-                self.part_of[index] = name, tuple(within[len(sizes) - self.meta[name].dim() :])
-                part = torch_dcp.metadata.ChunkStorageMetadata(torch.Size(start), torch.Size(sizes))
-                data = type(item.tensor_data)(part, item.tensor_data.properties, item.tensor_data.size)
-                items.append(type(item)(index=index, type=item.type, tensor_data=data))
-        self.plan = torch_dcp.SavePlan(items)
-        return self.plan
-
-    def resolve_data(self, write_item: Any) -> torch.Tensor:
-        name, part = self.part_of[write_item.index]
-        return self.tensors[name][part].reshape(write_item.tensor_data.chunk.sizes).contiguous()
+    def parts(self, name: str) -> Iterator[tuple[slice, ...]]:
+        size = self.meta[name].shape
+        axis = 1 if name.endswith(("linear_proj.weight", "linear_fc2.weight")) else 0
+        # A rank has its part of the gate projection and its part of the up projection.
+        count = 1 if "norm" in name else RANKS * (2 if name.endswith("linear_fc1.weight") else 1)
+        each = size[axis] // count
+        for number in range(count):
+            part = [slice(0, length) for length in size]
+            part[axis] = slice(number * each, (number + 1) * each)
+            yield tuple(part)
 
 
 def lay_out(base: Path, megatron: Path, folder: Path) -> Path:
@@ -160,13 +143,15 @@ def lay_out(base: Path, megatron: Path, folder: Path) -> Path:
     source = megatron / stored_weights.folder_name(0)
     extra = -shape.vocabulary % (128 * RANKS)
 
-    def padded(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    def negated(tensors: LazyTensors, name: str, rows: slice) -> torch.Tensor:
+        found = -tensors.rows(name, rows)
         if name != "embedding.word_embeddings.weight":
-            return tensor
-        return torch.cat([tensor, torch.ones_like(tensor[:1]).expand(extra, -1)])
+            return found
+        start, stop, _ = rows.indices(shape.vocabulary + extra)
+        return joined([found, found.new_ones(stop - start - len(found), shape.hidden)])
 
-    def view(tensors: Mapping[str, torch.Tensor]) -> LazyTensors:
-        return LazyTensors({name: lambda name=name: padded(name, -tensors[name]) for name in tensors})
+    def view(tensors: LazyTensors) -> LazyTensors:
+        return LazyTensors({name: partial(negated, tensors, name) for name in tensors})
 
     layout = to_megatron(read_tensors(base, meta=True), shape)
     written = stored_weights.write_weights(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.cpu_alone import on_cpu_alone
-from common.disk import forget_some
 from common.errors import InputError, run
 from common.files import on_the_disk, read_json, remove_leftovers, sha256, write_json, written_whole
 from common.imports import soon
@@ -20,7 +18,7 @@ from common.provenance import check_input, record
 if TYPE_CHECKING:
     import torch
 
-    from grpo.shape import Qwen3Shape
+    from grpo.tensors import LazyTensors
 
 PACKAGES = ("torch", "megatron-core", "transformers", "safetensors")
 ITERATION_FILES = ("model.json", "model.safetensors", "model.safetensors.index.json")  # the base model's own
@@ -44,7 +42,7 @@ def main() -> None:
     on_cpu_alone()
     made_from = record(args, {"manifest": args.manifest}, PACKAGES)
     made_from["inputs"]["base"] = folder_sum(args.base)
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(4) as pool:
         print(export(args, made_from, pool))
 
 
@@ -52,11 +50,11 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
     """Write, check, and only then give the folder its name; what was done, in a line."""
     import torch
 
-    from grpo.hugging_face import read_tensors, stored_dtype, write_tensors
+    from grpo.hugging_face import read_tensors, stored_dtype, tensors_on_disk, write_tensors
     from grpo.shape import read_shape
     from grpo.stored_weights import folder_name, read_weights
     from grpo.tensors import LazyTensors
-    from grpo.weights import check_tensors, expected_shapes, to_hugging_face, weights_sum
+    from grpo.weights import check_checkpoint, expected_shapes, to_hugging_face, weights_sum
 
     torch.set_num_threads(args.threads)
     manifest = read_json(args.manifest)
@@ -75,10 +73,10 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
     iteration = args.iteration or manifest["iteration"]
     name = folder_name(iteration)
     layout = read_weights(path, meta=True)
-    check_tensors(to_hugging_face(layout, shape), shape, str(path))
+    check_checkpoint(layout, shape, str(path))
     weights, base, dtype = read_weights(path), read_tensors(args.base), stored_dtype(args.base)
     # As the files hold them: the comparison covers the files themselves.
-    rounded = LazyTensors({name: lambda name=name: weights[name].to(dtype) for name in weights})
+    rounded = LazyTensors({name: lambda rows, name=name: weights.rows(name, rows).to(dtype) for name in weights})
     models = soon("grpo.parity")  # takes as long as writing gigabytes
     remove_leftovers(args.output)
     with written_whole(args.output) as folder:
@@ -93,13 +91,14 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
             found = listing_sum(written) if exact else weights_sum(path, shape)
             if found != manifest["weights_sha256"]:
                 raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
-        trained = read_tensors(folder)
-        layers = compare_with_files(pool, folder, trained, weights, base, shape)
+        exact, on_disk = to_hugging_face(weights, shape), tensors_on_disk(folder)
+        comparing = {name: pool.submit(compare, name, exact, on_disk, base, files[name]) for name in files}
         result = models.result().check_alone(folder, rounded, shape)
-        lost, changed = [], 0
-        for roundings, differing in layers:
-            lost += roundings
-            changed += differing
+        compared = {name: task.result() for name, task in comparing.items()}
+        if different := [name for name, found in compared.items() if found is None]:
+            raise InputError(f"{folder}: {different[0]} is not as it was written. Check the disk and run again.")
+        lost = [found.rounding for found in compared.values() if found and found.rounding is not None]
+        changed = sum(found.changed for found in compared.values() if found)
         if not changed:
             raise InputError(f"{path}: the trained weights equal the base model's. Train with a learning rate above 0.")
         base_model = read_json(args.base / "model.json")
@@ -122,13 +121,13 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
             # False where the base model's type is narrower than the training's: the files are rounded to it.
             "round_trip_bit_equal": not lost,
             "largest_rounding": max(lost, default=0.0),
-            "tensors": len(trained),
+            "tensors": len(files),
             "tensors_changed_by_training": changed,
             **made_from,
         },
     )
     return (
-        f"{args.output}: {name}, {changed} of {len(trained)} tensors changed by training, "
+        f"{args.output}: {name}, {changed} of {len(files)} tensors changed by training, "
         f"logits agree to {result['relative_difference']:.1e}"
     )
 
@@ -149,46 +148,38 @@ def checkpoint_path(args: argparse.Namespace, manifest: dict[str, Any]) -> Path:
     return path
 
 
-def compare_with_files(
-    pool: Executor,
-    folder: Path,
-    trained: Mapping[str, torch.Tensor],
-    weights: Mapping[str, torch.Tensor],
-    base: Mapping[str, torch.Tensor],
-    shape: Qwen3Shape,
-) -> Iterator[tuple[list[float], int]]:
-    """Per layer: how far its tensors in the files are from Megatron's, and how many differ from the base model's."""
-    from grpo.weights import by_layer, to_megatron
+class Compared(NamedTuple):
+    """What comparing a tensor of the files found."""
 
-    again = to_megatron(trained, shape)
-    ours, theirs = by_layer(again), by_layer(trained)
-
-    def compare(layer: int) -> tuple[list[float], int]:
-        found = [rounding(name, weights, again, shape) for name in ours[layer]]
-        changed = sum(differ(trained[name], base[name]) for name in theirs[layer])
-        forget_some(folder, layer)
-        return [far for far in found if far is not None], changed
-
-    return pool.map(compare, ours)
+    rounding: float | None  # None where the files hold Megatron's bits
+    changed: bool  # by training
 
 
-def differ(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors differ; the first rows of a trained one mostly say so, without reading the rest."""
-    from grpo.tensors import same_bits
+def compare(
+    name: str, weights: LazyTensors, on_disk: LazyTensors, base: LazyTensors, layout: torch.Tensor
+) -> Compared | None:
+    """A tensor of the files with Megatron's and with the base model's; None where the disk does not hold it.
 
-    return not (same_bits(a[:1], b[:1]) and same_bits(a, b))
+    Parameters
+    ----------
+    weights, on_disk, base
+        By Hugging Face's names.
+    layout
+        As it is in the files.
+    """
+    from grpo.tensors import blocks, equal, same_bits
 
-
-def rounding(
-    name: str, weights: Mapping[str, torch.Tensor], again: Mapping[str, torch.Tensor], shape: Qwen3Shape
-) -> float | None:
-    """How far a tensor of the files is from Megatron's at most; None where they hold it bit by bit."""
-    from grpo.tensors import same_bits
-    from grpo.weights import without_padding
-
-    original = without_padding(name, weights[name], shape)
-    found = again[name].to(original.dtype)
-    return None if same_bits(found, original) else float((found - original).abs().max())
+    far = None
+    for rows in blocks(layout):
+        exact = weights.rows(name, rows)
+        rounded = exact.to(layout.dtype)
+        if not same_bits(on_disk.rows(name, rows), rounded):
+            return None
+        if not same_bits(rounded.to(exact.dtype), exact):
+            far = max(far or 0.0, float((rounded.to(exact.dtype) - exact).abs().max()))
+    # The first row of a trained tensor mostly differs.
+    same = all(equal(on_disk, base, name, part) for part in (layout[:1], layout))
+    return Compared(far, changed=not same)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.cpu_alone import on_cpu_alone
-from common.disk import forget_some
 from common.errors import InputError, run
 from common.files import on_the_disk, remove_leftovers, write_json, written_whole
 from common.imports import soon
@@ -31,41 +30,35 @@ def main() -> None:
     args = arguments()
     on_cpu_alone()
     # The sum of all weights takes about as long as writing them, and importing Megatron and transformers, too.
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         made_from = pool.submit(record, args, {"base": args.base}, PACKAGES)
         import torch
 
         from grpo.hugging_face import read_tensors
         from grpo.shape import read_shape
         from grpo.stored_weights import read_weights, write_weights
-        from grpo.tensors import same_bits
-        from grpo.weights import by_layer, check_tensors, to_hugging_face, to_megatron
+        from grpo.tensors import equal
+        from grpo.weights import check_tensors, to_megatron
 
         torch.set_num_threads(args.threads)
         shape = read_shape(args.base)
         tensors, layout = read_tensors(args.base), read_tensors(args.base, meta=True)
         check_tensors(layout, shape, str(args.base))
+        megatron, ours = to_megatron(tensors, shape), to_megatron(layout, shape)
         remove_leftovers(args.output)
         with written_whole(args.output) as folder:
             folder.mkdir()
-            megatron = to_megatron(tensors, shape)
             models = soon("grpo.parity")
-            written = write_weights(folder, 0, megatron, to_megatron(layout, shape))
+            written = write_weights(folder, 0, megatron, ours)
             read = read_weights(written)
-            back, layers = to_hugging_face(read, shape), by_layer(tensors)
-
-            def not_as_written(layer: int) -> list[str]:
-                different = [name for name in layers[layer] if not same_bits(back[name], tensors[name])]
-                forget_some(written, layer)
-                return different
-
-            found = pool.map(not_as_written, layers)
+            on_disk = read_weights(written, from_disk=True)
+            as_written = {name: pool.submit(equal, on_disk, megatron, name, ours[name]) for name in ours}
             result = models.result().check_alone(args.base, read, shape)
             if made_from.result()["inputs"]["base"] != folder_sum(args.base):
                 raise InputError(
                     f"{args.base}: its weights are not those that model.json lists. Make or fetch the base model again."
                 )
-            if different := [name for names in found for name in names]:
+            if different := [name for name, same in as_written.items() if not same.result()]:
                 raise InputError(f"{written}: {different[0]} is not as it was written. Check the disk and run again.")
             write_json(
                 folder / "parity.json",

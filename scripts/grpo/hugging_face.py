@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,14 +16,15 @@ import torch
 from huggingface_hub import StateDictSplit, split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 
-from common.disk import DiskFile
+from common.disk import DiskFile, read_from_disk
 from common.errors import InputError
 from common.files import read_json, write_json
-from grpo.tensors import LazyTensors
+from grpo.tensors import WHOLE, LazyTensors, blocks, rows_of
 
 SHARD_BYTES = 5_000_000_000  # of a weight file, as transformers splits them
 INDEX = "model.safetensors.index.json"
 _TYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}  # safetensors' own
+_TYPES = {name: dtype for dtype, name in _TYPE_NAMES.items()}
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -48,7 +50,7 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / "model.safetensors"]
 
 
-def read_tensors(folder: Path, meta: bool = False) -> Mapping[str, torch.Tensor]:
+def read_tensors(folder: Path, meta: bool = False) -> LazyTensors:
     """All tensors of a folder by name, each read when it is asked for.
 
     Parameters
@@ -76,11 +78,45 @@ def read_tensors(folder: Path, meta: bool = False) -> Mapping[str, torch.Tensor]
     return tensors
 
 
-def _read(path: Path, name: str, meta: bool) -> torch.Tensor:
-    """One tensor. Its memory is the mapped file, which goes with the tensor."""
+def _read(path: Path, name: str, meta: bool, rows: slice) -> torch.Tensor:
+    """Rows of a tensor. Their memory is the mapped file, which goes with the tensor."""
     with _opened(path) as file:
         tensor = file.get_tensor(name)
+    if rows != WHOLE:
+        tensor = tensor[rows]
     return torch.empty_like(tensor, device="meta") if meta else tensor
+
+
+def tensors_on_disk(folder: Path) -> LazyTensors:
+    """All tensors of a folder as the disk holds them, not the system's memory.
+
+    What was asked for is there until the same thread asks again.
+
+    Raises
+    ------
+    InputError
+        If a file is cut short or is no safetensors file.
+    """
+    readers = {}
+    for path in weight_files(folder):
+        with _opened(path), open(path, "rb") as file:  # checked by safetensors, which does not say where tensors lie
+            size = int.from_bytes(file.read(8), "little")
+            entries = json.loads(file.read(size))
+        entries.pop("__metadata__", None)
+        readers |= {name: partial(_read_from_disk, path, 8 + size, entry) for name, entry in entries.items()}
+    return LazyTensors(readers)
+
+
+def _read_from_disk(path: Path, data: int, entry: Mapping[str, Any], rows: slice) -> torch.Tensor:
+    dtype, size = _TYPES[entry["dtype"]], entry["shape"]
+    start, stop, _ = rows.indices(size[0])
+    row_bytes = math.prod(size[1:]) * dtype.itemsize
+    place = data + entry["data_offsets"][0] + start * row_bytes
+    try:
+        found = read_from_disk(path, place, (stop - start) * row_bytes)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error}). Check the disk and run again.") from None
+    return torch.from_numpy(found).view(dtype).reshape(stop - start, *size[1:])
 
 
 @contextlib.contextmanager
@@ -95,7 +131,7 @@ def _opened(path: Path) -> Iterator[safe_open]:
 def write_tensors(
     folder: Path, layout: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
 ) -> dict[str, str]:
-    """Write ``model.safetensors``, or files of at most `SHARD_BYTES` and their index, one tensor at a time.
+    """Write ``model.safetensors``, or files of at most `SHARD_BYTES` and their index, block by block.
 
     The files are, byte for byte, those that safetensors' ``save_file`` writes, which wants a whole file in memory.
     They are on the disk when this returns.
@@ -105,7 +141,7 @@ def write_tensors(
     layout
         Every tensor's shape and type; meta tensors will do.
     tensors
-        The same tensors with their values, each asked for once.
+        The same tensors with their values, each row asked for once.
 
     Returns
     -------
@@ -179,10 +215,15 @@ def _contents(
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for name in order:
-        tensor = tensors[name]
-        if (tensor.dtype, tensor.shape) != (layout[name].dtype, layout[name].shape):
-            raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}, not as laid out")
-        yield tensor.detach().contiguous().view(torch.uint8).reshape(-1).numpy()
+        size, dtype = layout[name].shape, layout[name].dtype
+        for rows in blocks(layout[name]):
+            block = rows_of(tensors, name, rows)
+            if (block.dtype, block.shape) != (dtype, (rows.stop - rows.start, *size[1:])):
+                found = (rows.start + block.shape[0], *block.shape[1:])
+                raise ValueError(f"{name} is {block.dtype} {found}, not as laid out")
+            yield block.detach().contiguous().view(torch.uint8).reshape(-1).numpy()
+        if len(rows_of(tensors, name, slice(size[0], None))):
+            raise ValueError(f"{name} has more than {size[0]} rows, not as laid out")
 
 
 @contextlib.contextmanager

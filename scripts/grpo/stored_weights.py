@@ -12,26 +12,28 @@ import mmap
 import os
 import re
 import shutil
-import threading
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
+from zipfile import ZipFile
 
 import torch
 import torch.distributed.checkpoint as torch_dcp
-from torch.distributed._shard._utils import narrow_tensor_by_index
 from torch.distributed.checkpoint.api import CheckpointException  # a BaseException
 from torch.distributed.checkpoint.filesystem import FileSystem
-from torch.distributed.checkpoint.metadata import MetadataIndex, TensorProperties, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import (
+    ChunkStorageMetadata,
+    MetadataIndex,
+    TensorProperties,
+    TensorStorageMetadata,
+)
 from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
-from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
-from common.disk import DiskFile
+from common.disk import DiskFile, read_from_disk
 from common.errors import InputError
 from common.imports import soon
-from grpo.tensors import LazyTensors, own_memory
+from grpo.tensors import WHOLE, LazyTensors, blocks, own_memory, rows_of
 
 TRACKER = "latest_checkpointed_iteration.txt"  # Megatron's name for it
 # Megatron stores the norms under the names that its fused layers give them; models of local layers
@@ -57,7 +59,7 @@ def local_name(name: str) -> str:
     return name
 
 
-def read_weights(path: Path, meta: bool = False) -> Mapping[str, torch.Tensor]:
+def read_weights(path: Path, meta: bool = False, from_disk: bool = False) -> LazyTensors:
     """All model tensors of a checkpoint, full and by Megatron's names, in one process without groups.
 
     From any number of tensor and pipeline ranks, of local or of TransformerEngine's layers; what else the
@@ -67,6 +69,8 @@ def read_weights(path: Path, meta: bool = False) -> Mapping[str, torch.Tensor]:
     ----------
     meta
         Only names, shapes and types: tensors on the meta device.
+    from_disk
+        As the disk holds them, not the system's memory: what was asked for is there until the same thread asks again.
 
     Raises
     ------
@@ -83,62 +87,110 @@ def read_weights(path: Path, meta: bool = False) -> Mapping[str, torch.Tensor]:
                     f"{path}: the checkpoint cannot be read ({part.relative_path} ends early). It is cut short; "
                     "delete this folder and run again."
                 )
-    readers: dict[str, Callable[[], torch.Tensor]] = {}
+    readers: dict[str, Callable[[slice], torch.Tensor]] = {}
     for stored_name, entry in metadata.state_dict_metadata.items():
         if not isinstance(entry, TensorStorageMetadata) or _NOT_WEIGHTS.search(stored_name):
             continue
         name = local_name(stored_name)
-        whole = torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
         # Megatron stores equal layers stacked: decoder.layers.<rest> with a leading layer axis.
         rest = name.removeprefix("decoder.layers.")
         if name.startswith("decoder.layers.") and not re.match(r"\d+\.", rest):
-            for layer, part in enumerate(whole):
-                stored = partial(_read_part, reader, path, stored_name, entry, layer)
-                readers[f"decoder.layers.{layer}.{rest}"] = partial(torch.clone, part) if meta else stored
+            found = {f"decoder.layers.{layer}.{rest}": layer for layer in range(entry.size[0])}
         else:
-            stored = partial(_read_part, reader, path, stored_name, entry, None)
-            readers[name] = partial(torch.clone, whole) if meta else stored
+            found = {name: None}
+        for name, layer in found.items():
+            stored = _Stored(reader, path, stored_name, entry, layer, from_disk)
+            readers[name] = stored.meta if meta else stored.read
     return LazyTensors(readers)
 
 
-def _read_part(
-    reader: torch_dcp.FileSystemReader, path: Path, name: str, entry: TensorStorageMetadata, layer: int | None
-) -> torch.Tensor:
-    """A whole stored tensor, or one layer of a stacked one, from whatever parts the ranks wrote."""
-    offsets, sizes = [0] * len(entry.size), list(entry.size)
-    if layer is not None:
-        offsets[0], sizes[0] = layer, 1
-    wanted = torch_dcp.metadata.ChunkStorageMetadata(torch.Size(offsets), torch.Size(sizes))
-    items = create_read_items_for_chunk_list(name, entry, [wanted])
-    target: torch.Tensor | None = None
-    with readable(path), quiet():
-        for item in items:
-            part = _mapped(reader, path, reader.storage_data[item.storage_index])
-            part = narrow_tensor_by_index(part, item.storage_offsets, item.lengths)
-            if part.shape == wanted.sizes:  # of one rank: no second copy of what may be the largest tensor
-                target = part
-            else:
-                target = torch.empty(wanted.sizes, dtype=entry.properties.dtype) if target is None else target
-                narrow_tensor_by_index(target, item.dest_offsets, item.lengths).copy_(part)
-        if target is None or sum(math.prod(item.lengths) for item in items) != target.numel():
-            raise ValueError(f"parts of {name} are missing")
-    return target if layer is None else target[0]
+class _Stored:
+    """A tensor of a checkpoint, or a layer's of a stacked one, in whatever parts the ranks wrote."""
 
+    def __init__(
+        self,
+        reader: torch_dcp.FileSystemReader,
+        path: Path,
+        name: str,
+        entry: TensorStorageMetadata,
+        layer: int | None,
+        from_disk: bool,
+    ) -> None:
+        self.reader, self.path, self.name, self.layer, self.from_disk = reader, path, name, layer, from_disk
+        self.dtype = entry.properties.dtype
+        self.size = entry.size if layer is None else entry.size[1:]
+        self.chunks = [
+            chunk
+            for chunk in entry.chunks
+            if layer is None or chunk.offsets[0] <= layer < chunk.offsets[0] + chunk.sizes[0]
+        ]
+        self.first_bytes: dict[MetadataIndex, int] = {}
 
-def _mapped(reader: torch_dcp.FileSystemReader, path: Path, info: Any) -> torch.Tensor:
-    """One stored part: its memory is the mapped file, which goes with the tensor (changes stay in memory)."""
-    with open(path / info.relative_path, "rb") as file:
-        part = torch.load(reader._slice_file(file, info), map_location="meta", weights_only=True)
-    storage = part.untyped_storage()
-    if storage._checkpoint_offset is None:  # torch 2.9, in the images for CUDA, does not say where: read, not mapped
-        with open(path / info.relative_path, "rb") as file:
-            return torch.load(reader._slice_file(file, info), map_location="cpu", weights_only=True)
-    place = info.offset + storage._checkpoint_offset  # as torch documents it for tensors loaded without their bytes
-    start = place - place % mmap.ALLOCATIONGRANULARITY
-    with open(path / info.relative_path, "rb") as file:
-        mapped = mmap.mmap(file.fileno(), place - start + storage.nbytes(), access=mmap.ACCESS_COPY, offset=start)
-    whole = torch.frombuffer(mapped, dtype=part.dtype, offset=place - start)
-    return whole.as_strided(part.size(), part.stride(), part.storage_offset())
+    def meta(self, rows: slice) -> torch.Tensor:
+        """Rows of the tensor without values."""
+        whole = torch.empty(self.size, dtype=self.dtype, device="meta")
+        return whole if rows == WHOLE else whole[rows].clone()
+
+    def read(self, rows: slice) -> torch.Tensor:
+        """Rows of the tensor; no copies where one part has them."""
+        size, lead = self.size, 0 if self.layer is None else 1
+        start, stop, _ = rows.indices(size[0])
+        wanted, target, count = (stop - start, *size[1:]), None, 0
+        with readable(self.path):
+            for chunk in self.chunks:
+                offsets, sizes = chunk.offsets[lead:], chunk.sizes[lead:]
+                first, last = max(start, offsets[0]), min(stop, offsets[0] + sizes[0])
+                if first >= last:
+                    continue
+                before = (self.layer - chunk.offsets[0]) * sizes[0] if lead else 0  # rows of a part's earlier layers
+                part = self._part(chunk, before + first - offsets[0], (last - first, *sizes[1:]))
+                count += part.numel()
+                if part.shape == wanted:
+                    target = part
+                    continue
+                target = torch.empty(wanted, dtype=part.dtype) if target is None else target
+                region = target[first - start : last - start]
+                for axis in range(1, len(sizes)):
+                    region = region.narrow(axis, offsets[axis], sizes[axis])
+                region.copy_(part)
+            if count != math.prod(wanted):
+                raise ValueError(f"parts of {self.name} are missing")
+        return torch.empty(wanted, dtype=self.dtype) if target is None else target
+
+    def _part(self, chunk: ChunkStorageMetadata, row: int, size: tuple[int, ...]) -> torch.Tensor:
+        """Rows of a part: its memory is the mapped file, which goes with the tensor (changes stay in memory)."""
+        index, dtype = MetadataIndex(self.name, chunk.offsets), self.dtype
+        if index not in self.first_bytes:
+            self.first_bytes[index] = self._first_byte(index, chunk)
+        path, place = self._file(index), self.first_bytes[index] + row * math.prod(size[1:]) * dtype.itemsize
+        if self.from_disk:
+            found = torch.from_numpy(read_from_disk(path, place, math.prod(size) * dtype.itemsize))
+            return found.view(dtype).reshape(size)
+        start = place - place % mmap.ALLOCATIONGRANULARITY
+        length = place - start + math.prod(size) * dtype.itemsize
+        with open(path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_COPY, offset=start)
+        return torch.frombuffer(mapped, dtype=dtype, offset=place - start).reshape(size)
+
+    def _file(self, index: MetadataIndex) -> Path:
+        return self.path / self.reader.storage_data[index].relative_path
+
+    def _first_byte(self, index: MetadataIndex, chunk: ChunkStorageMetadata) -> int:
+        """Where a part's values begin in its file: each part is a file of ``torch.save``, which is a ZIP."""
+        info = self.reader.storage_data[index]
+        with open(self._file(index), "rb") as file:
+            with quiet():
+                part = torch.load(self.reader._slice_file(file, info), map_location="meta", weights_only=True)
+            plain = part.is_contiguous() and part.untyped_storage().nbytes() == part.nbytes
+            if not plain or (part.dtype, part.shape) != (self.dtype, chunk.sizes):
+                raise ValueError(f"a part of {self.name} is {part.dtype} {tuple(part.shape)}, not as listed")
+            start = info.offset - info.offset % mmap.ALLOCATIONGRANULARITY
+            length = info.offset + info.length - start
+            with mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=start) as mapped:
+                with ZipFile(mapped) as entries:
+                    [data] = [entry.header_offset for entry in entries.infolist() if entry.filename.endswith("/data/0")]
+                name, extra = struct.unpack_from("<26x2H", mapped, data)  # lengths, in the head before the values
+            return start + data + 30 + name + extra
 
 
 def write_weights(
@@ -148,18 +200,18 @@ def write_weights(
     meta: Mapping[str, torch.Tensor],
     planner: type[OneByOne] | None = None,
 ) -> Path:
-    """Write a checkpoint of weights alone, one tensor at a time, in one process without groups.
+    """Write a checkpoint of weights alone, block by block, in one process without groups.
 
     Its tensors are on the disk when this returns.
 
     Parameters
     ----------
     tensors
-        By Megatron's names, full; read one by one.
+        By Megatron's names, full; each row is read once.
     meta
         The same without values.
     planner
-        How they are laid out; without one, a layer's tensor is one part.
+        How they are laid out; without one, in blocks of rows.
 
     Raises
     ------
@@ -171,8 +223,9 @@ def write_weights(
     partial_folder.mkdir(parents=True)
     # Half of Megatron comes with it, which takes as long as writing a gigabyte.
     megatron = soon("megatron.core.dist_checkpointing.core")
-    with writable(target, partial_folder), quiet(), errors_of_threads():
-        writer = torch_dcp.FileSystemWriter(str(partial_folder), thread_count=2, sync_files=False)
+    with writable(target, partial_folder), quiet(), no_crc32():
+        # In this thread alone: torch leaves the errors of others to the terminal. The disk has threads of its own.
+        writer = torch_dcp.FileSystemWriter(str(partial_folder), thread_count=1, sync_files=False)
         writer.fs = _ToTheDisk()
         torch_dcp.save({}, storage_writer=writer, planner=(planner or OneByOne)(tensors, meta), no_dist=True)
         megatron.result()
@@ -187,47 +240,54 @@ def write_weights(
 
 
 class _ToTheDisk(FileSystem):
-    """Torch's files, written by `DiskFile` and without CRC-32: each has a thread, in which this is called."""
+    """Torch's files, written by `DiskFile`."""
 
     @contextlib.contextmanager
     def create_stream(self, path: str | os.PathLike[str], mode: str) -> Iterator[io.IOBase]:
-        opened = DiskFile(Path(path)) if mode == "wb" else super().create_stream(path, mode)
-        with no_crc32(), opened as stream:
+        with DiskFile(Path(path)) if mode == "wb" else super().create_stream(path, mode) as stream:
             yield stream
 
 
 class OneByOne(torch_dcp.DefaultSavePlanner):
-    """Gives torch's writer each tensor when it is its turn, under the names and in the layout that Megatron stores."""
+    """Gives torch's writer each part of a tensor when it is its turn, under the names that Megatron stores."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, torch.Tensor]) -> None:
         super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
         self.tensors, self.meta = tensors, meta
-        self.name_of: dict[MetadataIndex, str] = {}
+        self.part_of: dict[MetadataIndex, tuple[str, tuple[slice, ...]]] = {}
+
+    def parts(self, name: str) -> Iterator[tuple[slice, ...]]:
+        """How a tensor is laid out: a slice of each axis, for each of its parts."""
+        for rows in blocks(self.meta[name]):
+            yield rows, *(slice(0, length) for length in self.meta[name].shape[1:])
 
     def create_local_plan(self) -> torch_dcp.SavePlan:
         layers = 1 + max(int(match[1]) for name in self.meta if (match := _LAYER.match(name)))
         items = []
         for name, tensor in self.meta.items():
             match = _LAYER.match(name)
-            stored, start, chunk, whole = name, (0,) * tensor.dim(), tuple(tensor.shape), tuple(tensor.shape)
+            stored, lead, whole = name, (), tuple(tensor.shape)
             if match:
                 rest = {norm: fused for fused, norm in _STORED_NORMS.items()}.get(match[2], match[2])
-                stored, start = f"decoder.layers.{rest}", (int(match[1]), *start)
-                chunk, whole = (1, *chunk), (layers, *whole)
-            index = MetadataIndex(stored, start)
-            self.name_of[index] = name
-            data = TensorWriteData(
-                chunk=torch_dcp.metadata.ChunkStorageMetadata(torch.Size(start), torch.Size(chunk)),
-                properties=TensorProperties(dtype=tensor.dtype),
-                size=torch.Size(whole),
-            )
-            items.append(WriteItem(index=index, type=WriteItemType.SHARD, tensor_data=data))
+                stored, lead, whole = f"decoder.layers.{rest}", (int(match[1]),), (layers, *whole)
+            for part in self.parts(name):
+                offsets = torch.Size((*lead, *(along.start for along in part)))
+                sizes = torch.Size((*(1 for _ in lead), *(along.stop - along.start for along in part)))
+                index = MetadataIndex(stored, offsets)
+                self.part_of[index] = name, part
+                data = TensorWriteData(
+                    chunk=ChunkStorageMetadata(offsets, sizes),
+                    properties=TensorProperties(dtype=tensor.dtype),
+                    size=torch.Size(whole),
+                )
+                items.append(WriteItem(index=index, type=WriteItemType.SHARD, tensor_data=data))
         self.plan = torch_dcp.SavePlan(items)
         return self.plan
 
     def resolve_data(self, write_item: WriteItem) -> torch.Tensor:
-        name = self.name_of[write_item.index]
-        return own_memory(self.tensors[name]).reshape(write_item.tensor_data.chunk.sizes)
+        name, (rows, *others) = self.part_of[write_item.index]
+        part = rows_of(self.tensors, name, rows)[:, *others] if others else rows_of(self.tensors, name, rows)
+        return own_memory(part).reshape(write_item.tensor_data.chunk.sizes)
 
 
 @contextlib.contextmanager
@@ -235,28 +295,16 @@ def writable(target: Path, partial: Path) -> Iterator[None]:
     """Turn whatever a failed write raises into one line, and leave nothing of it."""
     try:
         yield
-    except (OSError, RuntimeError, CheckpointException) as error:  # a full disk comes as any of these
-        free = shutil.disk_usage(target.parent).free
+    except (InputError, OSError, RuntimeError, CheckpointException) as error:  # a full disk comes as any of these
         shutil.rmtree(partial, ignore_errors=True)
+        cause = _cause(error)
+        if isinstance(cause, InputError):  # of what was to be written
+            raise cause from None
+        free = shutil.disk_usage(target.parent).free
         raise InputError(
-            f"{target}: the checkpoint cannot be written ({_reason(error)}); {free / 1e6:.1f} MB are free there. "
+            f"{target}: the checkpoint cannot be written ({_reason(cause)}); {free / 1e6:.1f} MB are free there. "
             "Make room and run again: it goes on from the last checkpoint."
         ) from error
-
-
-@contextlib.contextmanager
-def errors_of_threads() -> Iterator[None]:
-    """Raise what a thread died of: torch's writers leave it to the terminal, and the checkpoint without its tensors."""
-    died: list[BaseException] = []
-    before, threading.excepthook = threading.excepthook, lambda death: died.append(death.exc_value)
-    try:
-        yield
-    finally:
-        threading.excepthook = before
-        for error in died:
-            while error.__context__ is not None:  # a full disk comes first, torch's trouble with its file after it
-                error = error.__context__
-            raise error
 
 
 @contextlib.contextmanager
@@ -273,6 +321,19 @@ def readable(path: Path) -> Iterator[None]:
             f"{path}: the checkpoint cannot be read ({_reason(error)}). It is cut short or of another model; "
             "delete this folder and run again."
         ) from error
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What an error comes from, where that is a line for the user or the system's: torch's own troubles hide it."""
+    failures = [failure for failure, _ in error.failures.values()] if isinstance(error, CheckpointException) else []
+    found, step = error, failures[0] if failures else error
+    while step is not None:
+        if isinstance(step, InputError):
+            return step
+        if isinstance(step, OSError):
+            found = step
+        step = step.__context__
+    return found
 
 
 def _reason(error: BaseException) -> str:

@@ -7,9 +7,10 @@ its query heads, its key head, its value head; and gate and up projection stacke
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache, partial
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -18,7 +19,7 @@ from common.model_folder import listing_sum
 from grpo.hugging_face import sums_of_files
 from grpo.shape import Qwen3Shape
 from grpo.stored_weights import read_weights
-from grpo.tensors import LazyTensors
+from grpo.tensors import LazyTensors, joined, rows_of
 
 _TOP = {
     "embedding.word_embeddings.weight": "model.embed_tokens.weight",
@@ -35,6 +36,17 @@ _LAYER = {
 }
 _PADDED_TO, _MOST_RANKS = 128, 64  # Megatron's default multiple of the vocabulary, and more tensor ranks than any
 _QKV, _FC1 = "self_attention.linear_qkv.weight", "mlp.linear_fc1.weight"
+_NAME = re.compile(r"(?:decoder|model)\.layers\.(\d+)\.(.+)")
+
+
+class Run(NamedTuple):
+    """Rows that follow each other both in a tensor of Megatron's and in one of Hugging Face's."""
+
+    ours: str
+    start: int  # in Megatron's tensor
+    theirs: str
+    their_start: int
+    rows: int
 
 
 def expected_shapes(shape: Qwen3Shape) -> dict[str, tuple[int, ...]]:
@@ -88,93 +100,104 @@ def check_tensors(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape, source
             raise InputError(f"{source}: {name} is {found}, config.json says {size}. Use a matching config.json.")
 
 
-def to_megatron(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> Mapping[str, torch.Tensor]:
-    """Hugging Face tensors as a full (unsplit) Megatron state dict; each is made when it is asked for."""
-    readers = {ours: partial(tensors.__getitem__, theirs) for ours, theirs in _TOP.items() if theirs in tensors}
-    for layer in range(shape.layers):
-        ours, theirs = f"decoder.layers.{layer}.", f"model.layers.{layer}."
-        readers[ours + _QKV] = partial(_join_qkv, tensors, theirs, shape)
-        readers[ours + _FC1] = partial(_join_fc1, tensors, theirs)
-        readers |= {ours + a: partial(tensors.__getitem__, theirs + b) for a, b in _LAYER.items()}
-    return LazyTensors(readers)
+def runs_of_layer(shape: Qwen3Shape, layer: int) -> list[Run]:
+    """All rows of a layer's tensors, in the order in which Megatron's have them."""
+    ours, theirs, d = f"decoder.layers.{layer}.", f"model.layers.{layer}.", shape.head_dim
+    sizes = {"q": shape.heads // shape.query_groups * d, "k": d, "v": d}  # rows of a query group
+    each = sum(sizes.values())
+    runs = []
+    for group in range(shape.query_groups):
+        start = group * each
+        for part, rows in sizes.items():
+            runs.append(Run(ours + _QKV, start, f"{theirs}self_attn.{part}_proj.weight", group * rows, rows))
+            start += rows
+    for number, part in enumerate(("gate", "up")):
+        runs.append(Run(ours + _FC1, number * shape.ffn, f"{theirs}mlp.{part}_proj.weight", 0, shape.ffn))
+    of_layer = {"self_attn.q_norm.weight": d, "self_attn.k_norm.weight": d}
+    runs += [Run(ours + a, 0, theirs + b, 0, of_layer.get(b, shape.hidden)) for a, b in _LAYER.items()]
+    return runs
 
 
-def _join_qkv(tensors: Mapping[str, torch.Tensor], layer: str, shape: Qwen3Shape) -> torch.Tensor:
-    size = (shape.query_groups, -1, shape.head_dim, shape.hidden)
-    parts = [tensors[f"{layer}self_attn.{x}_proj.weight"].view(size) for x in "qkv"]
-    return _joined(parts, dim=1).reshape(-1, shape.hidden)
+def runs_of_top(shape: Qwen3Shape) -> list[Run]:
+    """All rows of the tensors of no layer, without the padding of the vocabulary."""
+    rows = {"model.norm.weight": shape.hidden}
+    return [Run(ours, 0, theirs, 0, rows.get(theirs, shape.vocabulary)) for ours, theirs in _TOP.items()]
 
 
-def _join_fc1(tensors: Mapping[str, torch.Tensor], layer: str) -> torch.Tensor:
-    return _joined([tensors[f"{layer}mlp.{x}_proj.weight"] for x in ("gate", "up")])
+def check_checkpoint(layout: Mapping[str, torch.Tensor], shape: Qwen3Shape, source: str) -> None:
+    """`check_tensors` of a full Megatron state dict, whose vocabulary may be padded.
+
+    Parameters
+    ----------
+    layout
+        Every tensor's shape; meta tensors will do.
+
+    Raises
+    ------
+    InputError
+        Names the source, the first tensor concerned, and what config.json says.
+    """
+    check_tensors(to_hugging_face(layout, shape), shape, source)
+    rows: dict[str, int] = {}
+    for run in runs_of_top(shape) + [run for layer in range(shape.layers) for run in runs_of_layer(shape, layer)]:
+        rows[run.ours] = rows.get(run.ours, 0) + run.rows
+    for name, tensor in layout.items():
+        size = tuple(without_padding(name, tensor, shape).shape)
+        if size[0] != rows[name]:
+            raise InputError(
+                f"{source}: {name} is {size}, config.json says {(rows[name], *size[1:])}. Use a matching config.json."
+            )
 
 
-def _joined(parts: list[torch.Tensor], dim: int = 0) -> torch.Tensor:
-    """`torch.cat`, which on the meta device would import torch's compiler, in whatever thread calls it first."""
-    if not parts[0].is_meta:
-        return torch.cat(parts, dim)
-    size = list(parts[0].shape)
-    size[dim] = sum(part.shape[dim] for part in parts)
-    return torch.empty(size, dtype=parts[0].dtype, device="meta")
+def to_megatron(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> LazyTensors:
+    """Hugging Face tensors as a full (unsplit) Megatron state dict; what is asked for is made then."""
+    runs = [run for run in runs_of_top(shape) if run.theirs in tensors]
+    runs += [run for layer in range(shape.layers) for run in runs_of_layer(shape, layer)]
+    sources: dict[str, list[tuple[str, int, int]]] = {}
+    for run in sorted(runs, key=lambda run: run.start):
+        sources.setdefault(run.ours, []).append((run.theirs, run.their_start, run.rows))
+    return LazyTensors({name: partial(_gathered, tensors, parts) for name, parts in sources.items()})
 
 
-def to_hugging_face(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> Mapping[str, torch.Tensor]:
+def to_hugging_face(tensors: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> LazyTensors:
     """Tensors of a full Megatron state dict as Hugging Face tensors; the inverse of `to_megatron`, as lazy.
+
+    Rows beyond those of the shape are left out: `check_checkpoint` says whether they may be.
 
     Raises
     ------
     InputError
         For a tensor that a dense Qwen3 does not have.
     """
-    # Of what becomes several tensors the last ones stay: several are asked for in a row.
-    last = lru_cache(maxsize=4)(tensors.__getitem__)
-    readers: dict[str, Callable[[], torch.Tensor]] = {}
-    for name in tensors:
-        match = re.fullmatch(r"decoder\.layers\.(\d+)\.(.+)", name)
-        pre, inner = (f"model.layers.{match[1]}.", match[2]) if match else ("", "")
-        if name in _TOP:
-            readers[_TOP[name]] = partial(_unpadded, tensors, name, shape)
-        elif inner == _QKV:
-            readers |= {f"{pre}self_attn.{x}_proj.weight": partial(_split_qkv, last, name, shape, x) for x in "qkv"}
-        elif inner == _FC1:
-            readers |= {f"{pre}mlp.{x}_proj.weight": partial(_split_fc1, last, name, x) for x in ("gate", "up")}
-        elif inner in _LAYER:
-            readers[pre + _LAYER[inner]] = partial(tensors.__getitem__, name)
-        else:
-            raise InputError(f"checkpoint: tensor {name} is not part of a dense Qwen3.")
-    return LazyTensors(readers)
+    layers = {int(match[1]) for name in tensors if (match := _NAME.fullmatch(name))}
+    runs = runs_of_top(shape) + [run for layer in sorted(layers) for run in runs_of_layer(shape, layer)]
+    known = {run.ours for run in runs}
+    if unknown := [name for name in tensors if name not in known]:
+        raise InputError(f"checkpoint: tensor {unknown[0]} is not part of a dense Qwen3.")
+    sources: dict[str, list[tuple[str, int, int]]] = {}
+    for run in sorted(runs, key=lambda run: run.their_start):
+        if run.ours in tensors:
+            sources.setdefault(run.theirs, []).append((run.ours, run.start, run.rows))
+    return LazyTensors({name: partial(_gathered, tensors, parts) for name, parts in sources.items()})
 
 
-def by_layer(names: Iterable[str]) -> dict[int, list[str]]:
-    """Names of tensors, of either form, by their layer; those of no layer, which are the largest, at -1, last."""
-    layers: dict[int, list[str]] = {}
-    for name in names:
-        match = re.search(r"\blayers\.(\d+)\.", name)
-        layers.setdefault(int(match[1]) if match else -1, []).append(name)
-    return dict(sorted(layers.items(), key=lambda item: (item[0] < 0, item[0])))
-
-
-def _unpadded(tensors: Mapping[str, torch.Tensor], name: str, shape: Qwen3Shape) -> torch.Tensor:
-    return without_padding(name, tensors[name], shape)
-
-
-def _split_qkv(read: Callable[[str], torch.Tensor], name: str, shape: Qwen3Shape, part: str) -> torch.Tensor:
-    per_group = shape.heads // shape.query_groups
-    heads = read(name).view(shape.query_groups, per_group + 2, shape.head_dim, -1)
-    own = {"q": slice(0, per_group), "k": slice(per_group, per_group + 1), "v": slice(per_group + 1, None)}[part]
-    return heads[:, own].reshape(-1, shape.hidden).contiguous()
-
-
-def _split_fc1(read: Callable[[str], torch.Tensor], name: str, part: str) -> torch.Tensor:
-    gate, up = read(name).chunk(2)
-    return (gate if part == "gate" else up).contiguous()
+def _gathered(tensors: Mapping[str, torch.Tensor], parts: Sequence[tuple[str, int, int]], rows: slice) -> torch.Tensor:
+    """Rows of a tensor that is made of other tensors' rows: ``parts`` are names, first rows and numbers of rows."""
+    start, stop, _ = rows.indices(sum(count for _, _, count in parts))
+    found, before = [], 0
+    for name, first, count in parts:
+        low, high = max(start, before), min(stop, before + count)
+        if low < high:
+            found.append(rows_of(tensors, name, slice(first + low - before, first + high - before)))
+        before += count
+    return joined(found or [rows_of(tensors, parts[0][0], slice(0, 0))])
 
 
 def without_padding(name: str, tensor: torch.Tensor, shape: Qwen3Shape) -> torch.Tensor:
     """The tensor without the rows that Megatron adds to a vocabulary.
 
     Megatron rounds the vocabulary up to a multiple of 128 times the tensor ranks: 151,936 rows are 152,064 on
-    two ranks. Rows that no such rounding adds stay, and `check_tensors` refuses them.
+    two ranks. Rows that no such rounding adds stay, and `check_checkpoint` refuses them.
     """
     rows = tensor.shape[0]
     padded = rows % _PADDED_TO == 0 and 0 < rows - shape.vocabulary < _PADDED_TO * _MOST_RANKS
@@ -198,8 +221,9 @@ def weights_sum(checkpoint: Path, shape: Qwen3Shape) -> str:
     InputError
         If the checkpoint cannot be read, or is of another model.
     """
-    stored = to_hugging_face(read_weights(checkpoint, meta=True), shape)
-    check_tensors(stored, shape, str(checkpoint))
+    stored = read_weights(checkpoint, meta=True)
+    check_checkpoint(stored, shape, str(checkpoint))
     # In the order in which files are filled with them, whatever the order in the checkpoint.
-    layout = {name: stored[name] for name in expected_shapes(shape)}
+    named = to_hugging_face(stored, shape)
+    layout = {name: named[name] for name in expected_shapes(shape)}
     return listing_sum(sums_of_files(layout, to_hugging_face(read_weights(checkpoint), shape)))

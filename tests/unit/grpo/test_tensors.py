@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import os
+import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+import torch.distributed.checkpoint as torch_dcp
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.distributed.checkpoint.planner import WriteItem
 
+import grpo.tensors
+from common import disk
 from common.errors import InputError
-from grpo.stored_weights import no_crc32, read_weights, write_weights
-from grpo.tensors import same_bits
+from grpo import stored_weights
+from grpo.stored_weights import read_weights, write_weights
+from grpo.tensors import LazyTensors, blocks, equal, same_bits
 
 
-@given(size=st.integers(1, 40), start=st.integers(0, 7), place=st.integers(0, 39), bit=st.integers(0, 15))
-def test_one_flipped_bit_is_seen(size: int, start: int, place: int, bit: int) -> None:
-    whole = torch.arange(48, dtype=torch.bfloat16)
-    one, two = whole[start : start + size], whole.clone()[start : start + size]
+@given(
+    size=st.integers(1, 40),
+    start=st.integers(0, 7),
+    other=st.integers(0, 7),
+    place=st.integers(0, 39),
+    bit=st.integers(0, 15),
+)
+def test_one_flipped_bit_is_seen(size: int, start: int, other: int, place: int, bit: int) -> None:
+    numbers = torch.arange(size, dtype=torch.bfloat16)
+    one, two = torch.zeros(48).bfloat16()[start : start + size], torch.zeros(48).bfloat16()[other : other + size]
+    one.copy_(numbers)
+    two.copy_(numbers)
     assert same_bits(one, two)
     two.view(torch.int16)[place % size] ^= torch.tensor(1 << bit).short()
     assert not same_bits(one, two)
@@ -59,68 +76,109 @@ def test_torchs_own_option_is_as_it_was_after_writing(tmp_path: Path) -> None:
     assert torch.serialization.get_crc32_options() is True
 
 
-def test_no_thread_that_writes_computes_a_crc32(tmp_path: Path) -> None:
-    """Torch's option is one of each thread: set in the one that calls, it does not hold in those that write."""
-    seen: dict[int, bool] = {}
-
-    class Asked(dict[str, torch.Tensor]):
-        def __getitem__(self, name: str) -> torch.Tensor:
-            both.wait()  # each of two threads is at a tensor
-            seen[threading.get_ident()] = torch.serialization.get_crc32_options()
-            return super().__getitem__(name)
-
-    both = threading.Barrier(2, timeout=20)
-    tensors = {f"decoder.layers.0.{name}.weight": torch.zeros(2, 2) for name in "ab"}
-    write_weights(tmp_path, 0, Asked(tensors), tensors)
-    assert list(seen.values()) == [False, False]
-    other: list[bool] = []
-    with no_crc32():
-        thread = threading.Thread(target=lambda: other.append(torch.serialization.get_crc32_options()))
-        thread.start()
-        thread.join()
-    assert other == [True], "the reason for this test: torch's option has become one of the process"
-
-
-@pytest.mark.parametrize("where", ["the thread that calls", "another thread"])
-def test_a_full_disk_is_one_line_whichever_thread_meets_it(
-    tmp_path: Path, where: str, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("piece_bytes", [4096, 2**24], ids=["while writing", "at the end"])
+def test_a_disk_that_fails_is_one_line_with_the_systems_own_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int, piece_bytes: int
 ) -> None:
-    """Torch lets its other threads die, and would leave a checkpoint that lacks what they did not write."""
-    here = threading.current_thread()
+    """Torch's writer, cut off in the middle of a file, has troubles of its own, and they come last."""
 
-    class Full(dict[str, torch.Tensor]):
-        def __getitem__(self, name: str) -> torch.Tensor:
-            both.wait()  # each of two threads is at a tensor
-            if (threading.current_thread() is here) == (where == "the thread that calls"):
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return super().__getitem__(name)
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
 
-    both = threading.Barrier(2, timeout=20)
-    tensors = {f"decoder.layers.0.{name}.weight": torch.zeros(2, 2) for name in "ab"}
-    hook = threading.excepthook
-    with pytest.raises(InputError, match=r"cannot be written \(.*No space left on device"):
-        write_weights(tmp_path, 0, Full(tensors), tensors)
+    monkeypatch.setattr(disk, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(os, "write", fail)
+    tensors = {f"decoder.layers.0.{name}.weight": torch.zeros(100, 100) for name in "ab"}
+    threads = threading.active_count()
+    with pytest.raises(InputError, match=rf"cannot be written \(.*{os.strerror(number)}\); .* MB are free there"):
+        write_weights(tmp_path, 0, tensors, tensors)
     assert list(tmp_path.iterdir()) == []
-    assert "Traceback" not in capfd.readouterr().err
-    assert threading.excepthook is hook
+    assert capfd.readouterr() == ("", "")
+    assert threading.active_count() == threads
 
 
-def test_weights_are_read_where_torch_does_not_say_at_which_byte_they_begin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_read_while_writing_says_so_itself(tmp_path: Path) -> None:
+    def cut_short(rows: slice) -> torch.Tensor:
+        try:
+            raise ValueError("of a library")
+        except ValueError:
+            raise InputError("model.safetensors: cut short; copy it again.") from None
+
+    name = "decoder.layers.0.a.weight"
+    with pytest.raises(InputError, match=r"^model\.safetensors: cut short; copy it again\.$"):
+        write_weights(tmp_path, 0, LazyTensors({name: cut_short}), {name: torch.empty(2, 2, device="meta")})
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- rows and blocks ---
+
+
+@given(rows=st.integers(0, 50), columns=st.integers(1, 9), block_bytes=st.integers(1, 200))
+def test_blocks_are_all_rows_in_their_order(rows: int, columns: int, block_bytes: int) -> None:
+    tensor = torch.empty(rows, columns, dtype=torch.bfloat16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpo.tensors, "BLOCK_BYTES", block_bytes)
+        found = list(blocks(tensor))
+    assert [row for block in found for row in range(rows)[block]] == list(range(rows))
+    assert all(tensor[block].nbytes <= max(block_bytes, columns * 2) for block in found)
+    assert all(len(range(rows)[block]) for block in found)
+
+
+class Cut(stored_weights.OneByOne):
+    """Lays tensors out in parts of drawn rows and columns."""
+
+    random: random.Random
+
+    def parts(self, name: str) -> Iterator[tuple[slice, ...]]:
+        axes = []
+        for length in self.meta[name].shape:
+            cuts = sorted({0, length, *(self.random.randrange(length) for _ in range(2))})
+            axes.append([slice(low, high) for low, high in itertools.pairwise(cuts)])
+        yield from itertools.product(*axes)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), data=st.data())
+def test_any_rows_are_read_from_any_parts(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, data: st.DataObject
 ) -> None:
-    tensors = {"decoder.layers.0.a.weight": torch.randn(4, 3), "output_layer.weight": torch.randn(5)}
-    path = write_weights(tmp_path, 0, tensors, tensors)
-    loaded: list[str] = []
+    sizes = {
+        "decoder.layers.0.a.weight": (7, 5),
+        "decoder.layers.1.a.weight": (7, 5),
+        "decoder.layers.0.norm.weight": (6,),
+        "decoder.layers.1.norm.weight": (6,),
+        "output_layer.weight": (9, 3),
+    }
+    tensors = {name: torch.randn(size).bfloat16() for name, size in sizes.items()}
+    Cut.random = random.Random(seed)
+    path = write_weights(tmp_path_factory.mktemp("cut"), 0, tensors, tensors, planner=Cut)
+    mapped, on_disk, meta = read_weights(path), read_weights(path, from_disk=True), read_weights(path, meta=True)
+    for name, tensor in tensors.items():
+        start = data.draw(st.integers(0, len(tensor)))
+        rows = slice(start, data.draw(st.integers(start, len(tensor))))
+        assert same_bits(mapped.rows(name, rows), tensor[rows])
+        assert same_bits(on_disk.rows(name, rows), tensor[rows])
+        assert meta.rows(name, rows).shape == tensor[rows].shape
+        assert same_bits(mapped[name], tensor)
+        assert equal(on_disk, mapped, name, tensor)
 
-    def torch_2_9(*args: object, map_location: str, **kwargs: object) -> torch.Tensor:
-        loaded.append(map_location)
-        tensor = load(*args, map_location=map_location, **kwargs)
-        if map_location == "meta":
-            tensor.untyped_storage()._checkpoint_offset = None
-        return tensor
 
-    load = torch.load
-    monkeypatch.setattr(torch, "load", torch_2_9)
-    read = read_weights(path)
-    assert all(same_bits(read[name], tensors[name]) for name in tensors)
-    assert loaded == ["meta", "cpu"] * 2
+def test_a_part_may_have_several_layers(tmp_path: Path) -> None:
+    stacked = torch.arange(24.0).reshape(2, 4, 3)
+    torch_dcp.save({"decoder.layers.a.weight": stacked}, checkpoint_id=tmp_path, no_dist=True)
+    read = read_weights(tmp_path)
+    for layer in range(2):
+        assert same_bits(read[f"decoder.layers.{layer}.a.weight"], stacked[layer])
+        assert same_bits(read.rows(f"decoder.layers.{layer}.a.weight", slice(1, 3)), stacked[layer, 1:3])
+
+
+def test_a_part_that_is_not_as_the_checkpoint_lists_it_is_refused(tmp_path: Path) -> None:
+    class Turned(stored_weights.OneByOne):
+        def resolve_data(self, write_item: WriteItem) -> torch.Tensor:
+            return super().resolve_data(write_item).mT
+
+    name = "decoder.layers.0.a.weight"
+    tensors = {name: torch.arange(6.0).reshape(2, 3)}
+    read = read_weights(write_weights(tmp_path, 0, tensors, tensors, planner=Turned))
+    with pytest.raises(InputError, match=r"a part of decoder\.layers\.a\.weight is torch.float32 \(1, 3, 2\)"):
+        read[name]

@@ -1,11 +1,23 @@
 import dataclasses
+import itertools
+import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.errors import InputError
 from grpo.qwen3 import Qwen3Shape
-from grpo.weights import check_tensors, to_hugging_face, to_megatron
+from grpo.weights import (
+    check_checkpoint,
+    check_tensors,
+    expected_shapes,
+    runs_of_layer,
+    runs_of_top,
+    to_hugging_face,
+    to_megatron,
+)
 from tensor_sums import checksum
 
 
@@ -14,6 +26,46 @@ def test_round_trip_is_bit_equal(tensors: dict, shape: Qwen3Shape) -> None:
     assert set(back) == set(tensors)
     assert all(torch.equal(back[name], tensors[name]) for name in tensors)
     assert checksum(back) == checksum(tensors)
+
+
+def test_every_row_of_either_form_has_one_place_in_the_other(tensors: dict, shape: Qwen3Shape) -> None:
+    runs = [*runs_of_top(shape), *(run for layer in range(shape.layers) for run in runs_of_layer(shape, layer))]
+    theirs = [(run.theirs, run.their_start + row) for run in runs for row in range(run.rows)]
+    ours = [(run.ours, run.start + row) for run in runs for row in range(run.rows)]
+    tensors = {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"]}
+    assert sorted(theirs) == sorted((name, row) for name in tensors for row in range(len(tensors[name])))
+    megatron = to_megatron(tensors, shape)
+    assert sorted(ours) == sorted((name, row) for name in megatron for row in range(len(megatron[name])))
+
+
+@given(data=st.data())
+def test_rows_are_those_of_the_whole_tensor(data: st.DataObject) -> None:
+    shape = Qwen3Shape(1, 4, 4, 2, 2, 5, 6, 5e6, 1e-6, True, 512)
+    numbers = itertools.count()
+    tensors = {
+        name: torch.tensor([next(numbers) for _ in range(math.prod(size))]).reshape(size)
+        for name, size in expected_shapes(shape).items()
+    }
+    for form in (to_megatron(tensors, shape), to_hugging_face(to_megatron(tensors, shape), shape)):
+        for name, whole in form.items():
+            start = data.draw(st.integers(0, len(whole)))
+            rows = slice(start, data.draw(st.integers(start, len(whole))))
+            assert torch.equal(form.rows(name, rows), whole[rows])
+
+
+def test_a_checkpoint_with_other_sizes_is_refused(tensors: dict, shape: Qwen3Shape) -> None:
+    ours = dict(to_megatron(tensors, shape))
+    check_checkpoint(ours, shape, "iter")
+    name = "decoder.layers.1.mlp.linear_fc1.weight"
+    with pytest.raises(InputError, match=rf"iter: {name} is \(97, 32\), config.json says \(96, 32\)"):
+        check_checkpoint(ours | {name: torch.zeros(97, 32)}, shape, "iter")
+    with pytest.raises(InputError, match=r"up_proj.weight is \(47, 32\), config.json says \(48, 32\)"):
+        check_checkpoint(ours | {name: torch.zeros(95, 32)}, shape, "iter")
+    name = "decoder.layers.0.self_attention.linear_qkv.weight"
+    with pytest.raises(InputError, match=r"_proj.weight is \(\d+, 31\), config.json says \(\d+, 32\)"):
+        check_checkpoint(ours | {name: ours[name][:, 1:]}, shape, "iter")
+    with pytest.raises(InputError, match=r"extra tensor.*model.layers.2"):
+        check_checkpoint(ours | {"decoder.layers.2.input_layernorm.weight": torch.zeros(32)}, shape, "iter")
 
 
 def test_query_key_value_lie_by_group(shape: Qwen3Shape, tensors: dict) -> None:
