@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
 from common.files import read_json
+from common.shared_model import undealt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,15 +46,9 @@ class Model:
         InputError
             Names the number and what it does not divide.
         """
-        for name, value in (("attention heads", self.heads), ("intermediate size", self.ffn)):
-            if value % tensor:
-                raise InputError(f"--tensor {tensor}: {self.folder} has {value} {name}. Give a divisor of that.")
-        # Key-value heads are dealt out, or repeated where there are more processes.
-        if max(tensor, self.key_value_heads) % min(tensor, self.key_value_heads):
-            raise InputError(
-                f"--tensor {tensor}: {self.folder} has {self.key_value_heads} key-value heads. Give a divisor or a "
-                "multiple of that."
-            )
+        names = {"heads": "attention heads", "query_groups": "key-value heads", "ffn": "intermediate size"}
+        for name, value, allowed in undealt(tensor, self.heads, self.key_value_heads, self.ffn):
+            raise InputError(f"--tensor {tensor}: {self.folder} has {value} {names[name]}. Give {allowed} of that.")
 
     def stopping_at(self, tokenizer: PreTrainedTokenizerBase) -> Model:
         """The same model; the tokenizer's end-of-turn token ends an answer too, as in SGLang's server."""
