@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import tiktoken
 
+from asking_plan import PROMPT
 from grpo.shape import read_shape
 from planning.model import ASSUMED
 from trading.answers import BUY, OK, parse_answer
 from trading.samples import make_samples
 from trading.synthetic import Calibration, Settings, synthetic_bars
-from training_plan import PROMPT
 
 NAME = "Qwen/Qwen3-4B-Thinking-2507"
 # Of Qwen2 and Qwen3: the vocabulary's ids go on with these; the two tags of a thought are ordinary text before Qwen3.

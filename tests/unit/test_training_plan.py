@@ -86,6 +86,10 @@ def test_the_own_loop_is_refused_for_it_with_what_would_help(tmp_path: Path) -> 
         ({"slime": {"memory_fraction": 0.99}}, "sampling takes"),
         ({"slime": {"offload": False}}, "an update takes 95 GB"),
         ({"slime": {"pipeline": 5}}, "pipeline 5 does not divide the model's layers (36)"),
+        (
+            {"tensor": 1, "data": 3, "slime": {"engine_gpus": 3}},
+            "train.slime.engine_gpus: given 3; allowed: a divisor of the model's heads (32).",
+        ),
     ],
 )
 def test_what_cannot_work_is_one_line(tmp_path: Path, train: dict[str, Any], words: str) -> None:
@@ -104,6 +108,41 @@ def test_questions_that_no_gpu_holds_are_refused(tmp_path: Path) -> None:
     settings["variants"][0]["max_new_tokens"] = 16384  # 2.4 GB
     (line,) = found(settings)
     assert "one answer of 16384 tokens" in line
+
+
+@pytest.mark.parametrize("gpu", ["h100", "h200", "b200", "l40s"])
+@pytest.mark.parametrize(
+    ("infer", "words"),
+    [
+        ({"max_new_tokens": 300_000}, "infer.max_new_tokens: 640 tokens of a prompt and 300000 new ones exceed"),
+        ({"max_new_tokens": 262_144 - 639}, "exceed the model's 262144 positions."),
+        ({"tensor": 3}, "infer.tensor: given 3; allowed: a divisor of the model's heads (32)."),
+        ({"tensor": 64}, "infer.tensor: given 64; allowed: a divisor of the model's heads (32)."),
+        ({"memory_fraction": 0.995}, "infer: asking takes"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(tmp_path: Path, gpu: str, infer: dict[str, Any], words: str) -> None:
+    settings = paper(tmp_path)
+    settings["infer"] |= infer
+    lines = plan_of(settings, Path("nowhere"), GPUS[gpu]).unasked
+    assert any(words in line for line in lines)
+    assert all("\n" not in line for line in lines)
+
+
+def test_what_can_just_be_asked_is_not_refused(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+    settings["infer"] |= {"max_new_tokens": 262_144 - 640, "tensor": 16, "memory_fraction": 0.95}
+    assert found(settings) == []
+
+
+def test_a_variant_is_refused_by_its_number_for_what_is_its_own(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+    own = dict.fromkeys(("temperature", "seed", "max_new_tokens", "iteration", "prompt", "mask"))
+    settings["variants"] = [{**own, "name": "a", "seed": 1}, {**own, "name": "b", "max_new_tokens": 300_000}]
+    (line,) = found(settings)
+    assert line.startswith("variants.1.max_new_tokens: 640 tokens of a prompt and 300000 new ones exceed the model's")
+    settings["infer"]["max_new_tokens"] = 300_000
+    assert [line.partition(":")[0] for line in found(settings)] == ["infer.max_new_tokens"]
 
 
 def test_a_larger_gpu_holds_what_a_smaller_one_does_not(tmp_path: Path) -> None:
