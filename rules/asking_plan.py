@@ -41,7 +41,8 @@ def question_of(settings: Mapping[str, Any], task: Task, own: Mapping[str, Any])
 def asking(settings: Mapping[str, Any], shape: Qwen3Shape, gpu: Gpu, task: Task) -> dict[str, float]:
     """Seconds of the questions of each rule that asks; empty where the test hours or the pace are not known.
 
-    A probe asks its hours as they are and with each change; variants are asked one after another.
+    A probe asks its hours as they are and with each change; variants are asked one after another. As many questions
+    as `infer.batch` says run at a time, shared out among the copies of the model, or as many as fit.
     """
     from inference.changes import CHANGES  # with NumPy, which nothing else here needs
 
@@ -55,8 +56,10 @@ def asking(settings: Mapping[str, Any], shape: Qwen3Shape, gpu: Gpu, task: Task)
         at_once = footprint(shape, SLIME, one, gpu.memory).at_once
         if not at_once:
             return None
-        share, together = -(-questions // infer.get("data", 1)), one.server_gpus
-        return sampling_seconds(shape, gpu, share, at_once * together, one.prompt, one.answer, gpus=together)
+        together, copies = one.server_gpus, infer.get("data", 1)
+        share, most = -(-questions // copies), -(-infer["batch"] // copies)
+        running = min(most, at_once * together)
+        return sampling_seconds(shape, gpu, share, running, one.prompt, one.answer, gpus=together)
 
     found = {"infer": seconds(hours)}
     if probe["enabled"]:

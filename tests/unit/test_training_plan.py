@@ -51,6 +51,9 @@ def test_the_paper_run_fits_on_eight_gpus_with_slime(tmp_path: Path) -> None:
     assert "engine slime on 8 x H100 80GB (tensor 2 x data 4)" in text
     assert "times within a factor of 2" in text
     assert 8 < plan.seconds["train"] / 3600 < 32
+    # As metrics.jsonl counts them: of the answers alone, without the time of handing over.
+    speed = 128 * 8 * 2048 / (plan.pace.rollout + plan.pace.update)
+    assert f"; {speed:,.0f} tokens of answers/s while sampling and updating; 500 iterations" in text
 
 
 def test_the_readme_says_what_the_plan_says(tmp_path: Path) -> None:
@@ -248,6 +251,23 @@ def test_probe_and_variants_take_as_long_as_their_questions(tmp_path: Path) -> N
     assert [row.seconds for row in rows] == [found[row.rule] for row in rows]
     settings["probe"]["enabled"], settings["variants"] = False, []
     assert set(plan_of(settings, Path("nowhere"), H100).seconds) == {"train", "infer"}
+
+
+def test_no_more_questions_run_at_a_time_than_the_batch_has(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+
+    def seconds(batch: int, data: int = 1) -> float:
+        settings["infer"] |= {"batch": batch, "data": data}
+        return plan_of(settings, Path("nowhere"), H100).seconds["infer"]
+
+    all_at_once = seconds(10_000)
+    # One after another, each has the weights read for itself alone: by hand, 8192 steps for each of 1706 hours.
+    grown = 640 + 8192 / 2
+    step = (weights(ASSUMED[NAME]) * 2 + grown * 147_456) / (0.5 * H100.bandwidth)
+    assert seconds(1) == pytest.approx(1706 * 8192 * step)
+    assert seconds(1) > 2 * seconds(4) > 4 * all_at_once
+    assert seconds(1000) == all_at_once  # more than fit
+    assert seconds(8, data=2) == pytest.approx(seconds(4) / 2)  # copies share the batch
 
 
 def test_all_ways_to_split_count_as_gpus(tmp_path: Path) -> None:
