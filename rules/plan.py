@@ -21,7 +21,7 @@ from configuration import ConfigurationError, read_schema, resolve
 from grpo.shape import Qwen3Shape
 from planning.model import weights
 from settings_file import SettingsFileError, read_settings
-from training_plan import TrainingPlan, described, duration, gpus_of, plan_of, problems, shape_of
+from training_plan import TrainingPlan, described, duration, gpus_of, plan_of, problems, shape_of, unknown
 
 PROJECT = Path(__file__).parents[1]
 GPU_RULES = ("train", "infer", "probe", "variants")
@@ -249,6 +249,8 @@ def main() -> None:
         print(described(ahead), end="\n\n")
         if impossible := problems(ahead):
             sys.exit("\n".join(f"plan: error: {line}" for line in impossible))
+    elif settings["device"] == "cuda" and settings["base_model"]["source"] != "tiny":
+        print(unknown(settings, options.configfile), end="\n\n")
     command = [Path(sys.executable).parent / "snakemake", "--dry-run", "--nolock", "--configfile", options.configfile]
     run_on = ["--profile", options.profile] if options.profile else ["--cores", "1"]
     done = subprocess.run([*command, *run_on], capture_output=True, text=True)

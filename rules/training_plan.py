@@ -97,6 +97,23 @@ def shape_of(settings: Mapping[str, Any], results: Path) -> tuple[Qwen3Shape, st
     return None
 
 
+def unknown(settings: Mapping[str, Any], configuration: Path) -> str:
+    """One line: that nothing is known of the model's size, and what changes that.
+
+    Parameters
+    ----------
+    configuration
+        Its file.
+    """
+    model = settings["base_model"]
+    if model["source"] == "hub":
+        name = model["hub"]["name"]
+        how = f".venv/bin/snakemake --cores 1 --configfile {configuration} fetch_model"
+    else:
+        name, how = model["folder"], "put it there"
+    return f"{name}: nothing is known of its size, so neither memory nor hours, until its config.json is there: {how}"
+
+
 def task_of(settings: Mapping[str, Any]) -> Task:
     """What a configuration asks of the engine."""
     train = settings["train"]

@@ -17,7 +17,7 @@ from common.hub import snapshot
 from configuration import read_schema, resolve
 from plan import disk_bytes, estimate
 from planning.model import ASSUMED, weights
-from training_plan import described, plan_of, problems, shape_of, task_of
+from training_plan import described, plan_of, problems, shape_of, task_of, unknown
 
 PROJECT = Path(__file__).parents[2]
 SCHEMA = read_schema(PROJECT / "config" / "schema.yaml")
@@ -209,6 +209,32 @@ def test_of_an_unknown_model_and_on_a_cpu_nothing_is_said(tmp_path: Path) -> Non
     assert plan_of(settings, tmp_path, H100) is None
 
 
+def test_that_nothing_is_known_is_said_with_what_changes_it(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+    settings["base_model"]["hub"]["name"] = "Owner/Unknown"
+    done = planned(tmp_path, settings)
+    said = done.stdout.splitlines()[0]
+    assert said.startswith("Owner/Unknown: nothing is known of its size, so neither memory nor hours, until its config")
+    assert said.endswith(f": .venv/bin/snakemake --cores 1 --configfile {tmp_path / 'paper.yaml'} fetch_model")
+    assert "rule fetch_model:" in (PROJECT / "rules" / "fetch_model.smk").read_text()
+    settings["base_model"] |= {"source": "folder", "folder": "models/absent"}
+    assert unknown(settings, tmp_path).startswith("models/absent: nothing is known of its size")
+
+
+# As they are called.
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [("0.6B", 0.60), ("1.7B", 1.72), ("4B", 4.02), ("8B", 8.19), ("14B", 14.77), ("32B", 32.76)],
+)
+def test_of_the_first_dense_models_the_size_is_known(tmp_path: Path, name: str, billions: float) -> None:
+    settings = paper(tmp_path)
+    settings["base_model"]["hub"]["name"] = f"Qwen/Qwen3-{name}"
+    plan = plan_of(settings, tmp_path, H100)
+    assert f"{billions:.2f} billion weights (assumed: its config.json is not there yet)" in described(plan)
+    settings["train"]["max_new_tokens"] = 40960 - 639
+    assert "exceed the model's 40960 positions" in found(settings)[0]
+
+
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     settings = paper(tmp_path)
     folder = write_config(tmp_path / "other", heads=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1)
@@ -278,16 +304,20 @@ def test_all_ways_to_split_count_as_gpus(tmp_path: Path) -> None:
 def test_the_program_prints_the_plan_before_the_data_are_there_and_refuses(tmp_path: Path) -> None:
     settings = paper(tmp_path, engine="megatron")
     del settings["train"]["slime"]
-    configuration = tmp_path / "paper.yaml"
-    configuration.write_text(yaml.safe_dump(settings))
-    done = subprocess.run(
-        [sys.executable, PROJECT / "rules" / "plan.py", "--configfile", configuration, "--gpu", "a100"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    done = planned(tmp_path, settings, "--gpu", "a100")
     assert done.returncode == 1
     assert "billion weights" in done.stdout
     assert "A100" in done.stdout
     assert done.stderr.startswith("plan: error: train: ")
     assert "Traceback" not in done.stderr
+
+
+def planned(folder: Path, settings: dict[str, Any], *flags: str) -> subprocess.CompletedProcess[str]:
+    """What the program says of a configuration, written to `paper.yaml`."""
+    (folder / "paper.yaml").write_text(yaml.safe_dump(settings))
+    return subprocess.run(
+        [sys.executable, PROJECT / "rules" / "plan.py", "--configfile", folder / "paper.yaml", *flags],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+    )
