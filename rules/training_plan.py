@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,7 @@ def unknown(settings: Mapping[str, Any], configuration: Path) -> str:
     model = settings["base_model"]
     if model["source"] == "hub":
         name = model["hub"]["name"]
-        how = f".venv/bin/snakemake --cores 1 --configfile {configuration} fetch_model"
+        how = f".venv/bin/snakemake fetch_model --cores 1 --configfile {shlex.quote(str(configuration))}"
     else:
         name, how = model["folder"], "put it there"
     return f"{name}: nothing is known of its size, so neither memory nor hours, until its config.json is there: {how}"

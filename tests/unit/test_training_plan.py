@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from snakemake.cli import get_argument_parser
 
 from common.datasheet import GPUS
 from common.errors import InputError
@@ -215,7 +217,10 @@ def test_that_nothing_is_known_is_said_with_what_changes_it(tmp_path: Path) -> N
     done = planned(tmp_path, settings)
     said = done.stdout.splitlines()[0]
     assert said.startswith("Owner/Unknown: nothing is known of its size, so neither memory nor hours, until its config")
-    assert said.endswith(f": .venv/bin/snakemake --cores 1 --configfile {tmp_path / 'paper.yaml'} fetch_model")
+    command = shlex.split(said.partition("config.json is there: ")[2])
+    assert command.pop(0) == ".venv/bin/snakemake"
+    given = get_argument_parser().parse_args(command)
+    assert (given.targets, given.configfile) == (["fetch_model"], [tmp_path / "paper.yaml"])
     assert "rule fetch_model:" in (PROJECT / "rules" / "fetch_model.smk").read_text()
     settings["base_model"] |= {"source": "folder", "folder": "models/absent"}
     assert unknown(settings, tmp_path).startswith("models/absent: nothing is known of its size")
