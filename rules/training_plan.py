@@ -207,8 +207,8 @@ def described(plan: TrainingPlan) -> str:
         each = [f"{names[rule]} {duration(took)}" for rule, took in plan.asking.items()]
         lines.append(f"  questions {', '.join(each)}")
     lines.append(
-        "  That is if every answer runs to its limit, without validations. Such estimates met published memory of two "
-        f"trainings and two servers within 5% (allow {100 * MEMORY_ERROR:.0f}%), and published "
-        f"times within a factor of {FACTOR}."
+        "  That is if every answer runs to its limit, without validations. Such estimates met published weights, "
+        "gradients and optimiser of two trainings and memory of two servers within 3%, one training's peak, with its "
+        f"own loss, within 5% (allow {100 * MEMORY_ERROR:.0f}%), and published times within a factor of {FACTOR}."
     )
     return "\n".join(lines)
