@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+from common.shared_model import undealt
 from inference.settings import HEAD_SIZES
 from slime_engine.layout import Layout
 from slime_engine.refusals import refusals
@@ -65,12 +66,16 @@ def _splits(settings: Settings) -> list[str]:
     if settings["device"] == "cuda" and tiny["head_dim"] not in HEAD_SIZES:
         sizes = f"{listed([str(size) for size in HEAD_SIZES])} with device: cuda, for SGLang's kernels there"
         problems.append(problem("base_model.tiny.head_dim", tiny["head_dim"], sizes))
-    for section, parts in (("train", ("heads", "query_groups", "ffn")), ("infer", ("heads", "ffn"))):
-        tensor = settings[section]["tensor"]
-        for name in parts:
-            if tiny[name] % tensor:
-                divisor = f"a divisor of base_model.tiny.{name} ({tiny[name]})"
-                problems.append(problem(f"{section}.tensor", tensor, divisor))
+    parts = {name: tiny[name] for name in ("heads", "query_groups", "ffn")}
+    train, servers = settings["train"], {"infer.tensor": settings["infer"]["tensor"]}
+    for name, number in parts.items():
+        if number % train["tensor"]:
+            problems.append(problem("train.tensor", train["tensor"], f"a divisor of base_model.tiny.{name} ({number})"))
+    if train["engine"] == "slime":
+        servers["train.slime.engine_gpus"] = train["slime"]["engine_gpus"]
+    for key, processes in servers.items():
+        for name, number, allowed in undealt(processes, **parts):
+            problems.append(problem(key, processes, f"{allowed} of base_model.tiny.{name} ({number})"))
     return problems
 
 

@@ -21,7 +21,7 @@ from configuration import ConfigurationError, read_schema, resolve
 from grpo.shape import Qwen3Shape
 from planning.model import weights
 from settings_file import SettingsFileError, read_settings
-from training_plan import TrainingPlan, described, duration, gpus_of, plan_of, problems, shape_of
+from training_plan import TrainingPlan, described, duration, gpus_of, plan_of, problems, shape_of, unknown
 
 PROJECT = Path(__file__).parents[1]
 GPU_RULES = ("train", "infer", "probe", "variants")
@@ -164,14 +164,15 @@ def table(rows: Sequence[Row], disk: float | None) -> str:
         hours = "-" if not row.gpus else "?" if row.gpu_hours is None else f"{row.gpu_hours:.2f}"
         why = ", ".join(row.why) or "not said"
         lines.append(f"{row.rule:<17} {row.jobs:>4}  {duration(row.seconds):>9}  {hours:>9}  {why}; {row.known_from}")
-    unknown = [row.rule for row in rows if row.seconds is None]
+    never = [row.rule for row in rows if row.seconds is None]
     seconds = sum(row.seconds or 0 for row in rows)
     gpu_hours = sum(row.gpu_hours or 0 for row in rows)
-    least = " at least" if unknown else ""
+    least = " at least" if never else ""
     lines.append("")
-    lines.append(f"Together{least} {duration(seconds)} one after another, and{least} {gpu_hours:.2f} GPU-hours.")
-    if unknown:
-        lines.append(f"Not known before they ran once: {', '.join(unknown)}.")
+    if len(never) < len(rows):
+        lines.append(f"Together{least} {duration(seconds)} one after another, and{least} {gpu_hours:.2f} GPU-hours.")
+    if never:
+        lines.append(f"Not known before they ran once: {', '.join(never)}.")
     size = "not known before the base model is there" if disk is None else f"about {megabytes(disk)}"
     lines.append(f"Models and checkpoints to be written: {size}.")
     return "\n".join(lines)
@@ -249,6 +250,8 @@ def main() -> None:
         print(described(ahead), end="\n\n")
         if impossible := problems(ahead):
             sys.exit("\n".join(f"plan: error: {line}" for line in impossible))
+    elif settings["device"] == "cuda" and settings["base_model"]["source"] != "tiny":
+        print(unknown(settings, options.configfile), end="\n\n")
     command = [Path(sys.executable).parent / "snakemake", "--dry-run", "--nolock", "--configfile", options.configfile]
     run_on = ["--profile", options.profile] if options.profile else ["--cores", "1"]
     done = subprocess.run([*command, *run_on], capture_output=True, text=True)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asking_plan import asking, longest_prompt, refused
 from common.datasheet import Gpu
 from common.hub import snapshot
 from grpo.shape import Qwen3Shape, read_shape
 from isolation import hub_cache
-from planning.machine import SLIME, Task, engine_of
+from planning.machine import Task, engine_of
 from planning.memory import Footprint, footprint
 from planning.model import ASSUMED, weights
-from planning.pace import FACTOR, LEAST_WEIGHTS, Pace, pace, sampling_seconds
+from planning.pace import FACTOR, Pace, pace
 from planning.refusal import MEMORY_ERROR, refusals
-
-# Tokens of the longest prompt, chat template included, counted with Qwen's own vocabulary
-# (tests/unit/test_qwen_vocabulary.py): a report with prices and dates, and one with both hidden.
-PROMPT = {"report": 640, "masked": 400, "compact": 64}
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,8 @@ class TrainingPlan:
         Where the model's numbers are from.
     asking
         Seconds of the questions of `infer` (to one model), `probe` and `variants`, as far as they are known.
-    unanswered
-        Tokens of the longest answers to questions that do not fit a GPU beside the model; None if all do.
+    unasked
+        What of the questions cannot work, one line each.
     """
 
     name: str
@@ -45,7 +43,7 @@ class TrainingPlan:
     footprint: Footprint
     pace: Pace | None
     asking: Mapping[str, float]
-    unanswered: int | None
+    unasked: list[str]
     iterations: int
 
     @property
@@ -79,64 +77,9 @@ def plan_of(settings: Mapping[str, Any], results: Path, gpu: Gpu) -> TrainingPla
         footprint=memory,
         pace=pace(shape, engine, task, gpu, memory.at_once),
         asking=asking(settings, shape, gpu, task),
-        unanswered=unanswered(settings, shape, gpu, task),
+        unasked=refused(settings, shape, gpu, task),
         iterations=settings["train"]["iterations"],
     )
-
-
-def asking(settings: Mapping[str, Any], shape: Qwen3Shape, gpu: Gpu, task: Task) -> dict[str, float]:
-    """Seconds of the questions of each rule that asks; empty where the test hours or the pace are not known.
-
-    A probe asks its hours as they are and with each change; variants are asked one after another.
-    """
-    from inference.changes import CHANGES  # with NumPy, which nothing else here needs
-
-    infer, hours, probe = settings["infer"], settings["samples"]["test"], settings["probe"]
-    if not isinstance(hours, int) or weights(shape) < LEAST_WEIGHTS:
-        return {}
-
-    def seconds(questions: int, **own: Any) -> float | None:
-        """Seconds of as many questions, answered to the limit of tokens."""
-        one = question_of(settings, task, own)
-        at_once = footprint(shape, SLIME, one, gpu.memory).at_once
-        if not at_once:
-            return None
-        share, together = -(-questions // infer.get("data", 1)), one.server_gpus
-        return sampling_seconds(shape, gpu, share, at_once * together, one.prompt, one.answer, gpus=together)
-
-    found = {"infer": seconds(hours)}
-    if probe["enabled"]:
-        found["probe"] = seconds((1 + len(CHANGES)) * min(probe["hours"], hours))
-    if settings["variants"]:
-        each = [seconds(hours, **variant) for variant in settings["variants"]]
-        found["variants"] = None if None in each else sum(each)
-    return {rule: took for rule, took in found.items() if took is not None}
-
-
-def unanswered(settings: Mapping[str, Any], shape: Qwen3Shape, gpu: Gpu, task: Task) -> int | None:
-    """Tokens of the longest answer asked for, if a GPU does not hold one beside the model; None if it does."""
-    asked = [question_of(settings, task, own) for own in ({}, *settings["variants"])]
-    one = max(asked, key=lambda question: question.length)
-    return None if footprint(shape, SLIME, one, gpu.memory).at_once else one.answer
-
-
-def question_of(settings: Mapping[str, Any], task: Task, own: Mapping[str, Any]) -> Task:
-    """A question of `infer`, or of a variant with settings of its own, as the server sees it."""
-    infer = settings["infer"]
-    return replace(
-        task,
-        prompt=longest_prompt({**settings["samples"], **{key: own[key] for key in own if own[key] is not None}}),
-        answer=own.get("max_new_tokens") or infer["max_new_tokens"],
-        pool=infer.get("memory_fraction", 0.85),
-        server_gpus=infer.get("tensor", 1),
-    )
-
-
-def longest_prompt(samples: Mapping[str, Any]) -> int:
-    """Tokens of the longest prompt of a style."""
-    if samples["prompt"] != "report":
-        return PROMPT["compact"]
-    return PROMPT["masked" if samples["mask"] else "report"]
 
 
 def shape_of(settings: Mapping[str, Any], results: Path) -> tuple[Qwen3Shape, str] | None:
@@ -153,6 +96,23 @@ def shape_of(settings: Mapping[str, Any], results: Path) -> tuple[Qwen3Shape, st
         if model["hub"]["name"] in ASSUMED:
             return ASSUMED[model["hub"]["name"]], "assumed: its config.json is not there yet"
     return None
+
+
+def unknown(settings: Mapping[str, Any], configuration: Path) -> str:
+    """One line: that nothing is known of the model's size, and what changes that.
+
+    Parameters
+    ----------
+    configuration
+        Its file.
+    """
+    model = settings["base_model"]
+    if model["source"] == "hub":
+        name = model["hub"]["name"]
+        how = f".venv/bin/snakemake fetch_model --cores 1 --configfile {shlex.quote(str(configuration))}"
+    else:
+        name, how = model["folder"], "put it there"
+    return f"{name}: nothing is known of its size, so neither memory nor hours, until its config.json is there: {how}"
 
 
 def task_of(settings: Mapping[str, Any]) -> Task:
@@ -200,13 +160,7 @@ def _several(train: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def problems(plan: TrainingPlan) -> list[str]:
     """What cannot work, one line each."""
-    found = refusals(plan.shape, plan.task, plan.footprint, plan.gpu.name, plan.gpu.memory)
-    if plan.unanswered is not None:
-        found.append(
-            f"infer: {plan.gpu.name} does not hold the model and one answer of {plan.unanswered} tokens: raise "
-            "infer.tensor or infer.memory_fraction, or lower max_new_tokens."
-        )
-    return found
+    return refusals(plan.shape, plan.task, plan.footprint, plan.gpu.name, plan.gpu.memory) + plan.unasked
 
 
 def duration(seconds: float | None) -> str:
@@ -243,8 +197,8 @@ def described(plan: TrainingPlan) -> str:
         hours = plan.pace.iteration * plan.iterations / 3600
         lines.append(
             f"  an iteration: sampling {plan.pace.rollout:.0f} s, update {plan.pace.update:.0f} s, handing over "
-            f"{plan.pace.handover:.0f} s; {plan.pace.tokens_per_second:,.0f} tokens/s; {plan.iterations} iterations: "
-            f"{hours:.0f} h, {hours * task.gpus:.0f} GPU-hours"
+            f"{plan.pace.handover:.0f} s; {plan.pace.tokens_per_second:,.0f} tokens of answers/s while sampling and "
+            f"updating; {plan.iterations} iterations: {hours:.0f} h, {hours * task.gpus:.0f} GPU-hours"
         )
     else:
         lines.append("  time: not estimated for a model this small, whose kernels are over before the next is launched")
@@ -253,8 +207,8 @@ def described(plan: TrainingPlan) -> str:
         each = [f"{names[rule]} {duration(took)}" for rule, took in plan.asking.items()]
         lines.append(f"  questions {', '.join(each)}")
     lines.append(
-        "  That is if every answer runs to its limit, without validations. Such estimates met published memory of two "
-        f"trainings and two servers within 5% (allow {100 * MEMORY_ERROR:.0f}%), and published "
-        f"times within a factor of {FACTOR}."
+        "  That is if every answer runs to its limit, without validations. Such estimates met published weights, "
+        "gradients and optimiser of two trainings and memory of two servers within 3%, one training's peak, with its "
+        f"own loss, within 5% (allow {100 * MEMORY_ERROR:.0f}%), and published times within a factor of {FACTOR}."
     )
     return "\n".join(lines)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
 from common.files import read_json
+from common.model_numbers import EVEN, NUMBER, WHOLE, is_number, is_whole, shown
 
 ARCHITECTURE = "Qwen3ForCausalLM"
 # A shape's fields by their keys in config.json.
@@ -72,17 +72,16 @@ def read_shape(folder: Path) -> Qwen3Shape:
         raise InputError(f"{path}: architectures is {architectures}; only {ARCHITECTURE} (dense Qwen3) is supported.")
     for key in ("rope_scaling", "attention_bias", "use_sliding_window"):
         if config.get(key):
-            raise InputError(f"{path}: {key} is {config[key]!r}, which is not supported. Use a plain Qwen3.")
+            raise InputError(f"{path}: {key} is {shown(config[key])}, which is not supported. Use a plain Qwen3.")
     missing = [key for key in (*_WHOLE.values(), *_NUMBERS.values(), _TIED) if key not in config]
     if missing:
         raise InputError(f"{path}: key {missing[0]} is missing. {_ADVICE}")
-    for keys, kinds, what in (
-        (_WHOLE.values(), (int,), "a positive whole number"),
-        (_NUMBERS.values(), (int, float), "a positive number"),
-    ):
+    for keys, usable, what in ((_WHOLE.values(), is_whole, WHOLE), (_NUMBERS.values(), is_number, NUMBER)):
         for key in keys:
-            if type(config[key]) not in kinds or not 0 < config[key] < math.inf:
-                raise InputError(f"{path}: {key} is {config[key]!r}, not {what}. {_ADVICE}")
+            if not usable(config[key]):
+                raise InputError(f"{path}: {key} is {shown(config[key])}, not {what}. {_ADVICE}")
+    if config["head_dim"] % 2:
+        raise InputError(f"{path}: head_dim is {config['head_dim']}, not {EVEN}. {_ADVICE}")
     if config["num_attention_heads"] % config["num_key_value_heads"]:
         raise InputError(f"{path}: num_attention_heads is no multiple of num_key_value_heads. {_ADVICE}")
     if type(config[_TIED]) is not bool:

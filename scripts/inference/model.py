@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
 from common.files import read_json
+from common.model_numbers import EVEN, NUMBER, WHOLE, is_number, is_whole, shown
+from common.shared_model import undealt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,15 +47,9 @@ class Model:
         InputError
             Names the number and what it does not divide.
         """
-        for name, value in (("attention heads", self.heads), ("intermediate size", self.ffn)):
-            if value % tensor:
-                raise InputError(f"--tensor {tensor}: {self.folder} has {value} {name}. Give a divisor of that.")
-        # Key-value heads are dealt out, or repeated where there are more processes.
-        if max(tensor, self.key_value_heads) % min(tensor, self.key_value_heads):
-            raise InputError(
-                f"--tensor {tensor}: {self.folder} has {self.key_value_heads} key-value heads. Give a divisor or a "
-                "multiple of that."
-            )
+        names = {"heads": "attention heads", "query_groups": "key-value heads", "ffn": "intermediate size"}
+        for name, value, allowed in undealt(tensor, self.heads, self.key_value_heads, self.ffn):
+            raise InputError(f"--tensor {tensor}: {self.folder} has {value} {names[name]}. Give {allowed} of that.")
 
     def stopping_at(self, tokenizer: PreTrainedTokenizerBase) -> Model:
         """The same model; the tokenizer's end-of-turn token ends an answer too, as in SGLang's server."""
@@ -79,9 +75,7 @@ def read_model(folder: Path) -> Model:
             f"{folder / 'config.json'}: architectures is {architectures}, only {ARCHITECTURE} is supported. "
             "Give a Qwen3 folder (dense, text)."
         )
-    for key in NUMBERS:
-        if not isinstance(config.get(key), int) or config[key] < 1:
-            raise InputError(f"{folder / 'config.json'}: {key} is {config.get(key)}, not a positive whole number.")
+    _check_numbers(folder / "config.json", config)
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: no tokenizer.json. Give a complete Hugging Face folder.")
     _check_weights(folder, config)
@@ -97,6 +91,18 @@ def read_model(folder: Path) -> Model:
         cache_bytes_per_token=2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * head_size(config),
         stop_ids=_stop_ids(folder, config),
     )
+
+
+def _check_numbers(path: Path, config: dict[str, Any]) -> None:
+    """Refuse what makes no model. What may be missing has a default, here (`head_size`) or in SGLang."""
+    for key in (*NUMBERS, *(["head_dim"] if config.get("head_dim") is not None else [])):
+        if not is_whole(config.get(key)):
+            raise InputError(f"{path}: {key} is {shown(config.get(key))}, not {WHOLE}.")
+    for key in ("rope_theta", "rms_norm_eps"):
+        if key in config and not is_number(config[key]):
+            raise InputError(f"{path}: {key} is {shown(config[key])}, not {NUMBER}.")
+    if (size := head_size(config)) % 2:
+        raise InputError(f"{path}: head_dim is {size}, not {EVEN}.")
 
 
 def head_size(config: dict[str, Any]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from grpo.shape import Qwen3Shape
-from planning.machine import Engine, Task
+from planning.machine import SLIME, Engine, Task
 from planning.model import cache_bytes, weights
 
 # CUDA's context, NCCL's buffers, workspaces: of one process, and of trainer and server together, of which slime #1951
@@ -14,6 +14,9 @@ OVERHEAD, OVERHEAD_WITH_SERVER = 1.5e9, 5e9
 # Of a server's process, before it measures the free memory that its pool is a share of: a GPU of 24,564 MiB (23.99 GiB)
 # had 23.08 GiB then (tests/unit/test_planning_published.py).
 BEFORE_SERVER = 0.98e9
+# Tokens of a prompt that SGLang 0.5.6 reads at once, at least, and up to which memory (60 GiB) half of them
+# (server_args.py).
+_CHUNK, _CHUNK_HALVED_BELOW = 8192, 64.4e9
 _LOGIT_COPIES = 5  # of the own sampler's last step: logits, log-softmax, probabilities, their sums, the draw
 
 
@@ -81,6 +84,15 @@ def footprint(shape: Qwen3Shape, engine: Engine, task: Task, memory: float) -> F
         "overhead": overhead,
     }
     return Footprint(training, sampling, None)
+
+
+def serving(shape: Qwen3Shape, task: Task, memory: float) -> dict[str, float]:
+    """Bytes of each GPU, by part, where SGLang alone has it."""
+    parts = footprint(shape, SLIME, task, memory).sampling
+    # What a part of a prompt takes in a layer: its input, what is added to it, gate and up in one, and their product.
+    layer = 2.0 * (2 * shape.hidden + 3 * shape.ffn / task.server_gpus)
+    chunk = _CHUNK if memory > _CHUNK_HALVED_BELOW else _CHUNK // 2
+    return parts | {"overhead": OVERHEAD, "a part of a prompt": chunk * layer}
 
 
 def shard_weights(shape: Qwen3Shape, task: Task) -> float:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from grpo.shape import Qwen3Shape
 
-# The only models whose config.json could not be read where this was written, with values taken from public
-# descriptions. A plan uses them until the model is there, and says so; nothing else ever does.
+# What public sources say of the hub's models, whose own files could not be had where this was written. A plan uses it
+# until a model's config.json is there, and says so; nothing else ever does.
+_OF_ALL = {"query_groups": 8, "head_dim": 128, "vocabulary": 151936, "norm_epsilon": 1e-6}
+_FIRST = _OF_ALL | {"rope_base": 1_000_000.0, "max_positions": 40960}
+
+# Of the first dense ones: NVIDIA-NeMo/Megatron-Bridge at fb8a4d6, src/megatron/bridge/models/qwen/qwen_provider.py,
+# whose tests compare it with their config.json. Of the one of 2507: akougkas/warpio-cli at 8dde6d2,
+# warpio-docs/ai-docs/model_cards/qwen3:4b.md, a copy of a config.json and of the template that begins a thought.
 ASSUMED = {
+    "Qwen/Qwen3-0.6B": Qwen3Shape(layers=28, hidden=1024, heads=16, ffn=3072, tied_embeddings=True, **_FIRST),
+    "Qwen/Qwen3-1.7B": Qwen3Shape(layers=28, hidden=2048, heads=16, ffn=6144, tied_embeddings=True, **_FIRST),
+    "Qwen/Qwen3-4B": Qwen3Shape(layers=36, hidden=2560, heads=32, ffn=9728, tied_embeddings=True, **_FIRST),
+    "Qwen/Qwen3-8B": Qwen3Shape(layers=36, hidden=4096, heads=32, ffn=12288, tied_embeddings=False, **_FIRST),
+    "Qwen/Qwen3-14B": Qwen3Shape(layers=40, hidden=5120, heads=40, ffn=17408, tied_embeddings=False, **_FIRST),
+    "Qwen/Qwen3-32B": Qwen3Shape(layers=64, hidden=5120, heads=64, ffn=25600, tied_embeddings=False, **_FIRST),
     "Qwen/Qwen3-4B-Thinking-2507": Qwen3Shape(
         layers=36,
         hidden=2560,
         heads=32,
-        query_groups=8,
-        head_dim=128,
         ffn=9728,
-        vocabulary=151936,
-        rope_base=5_000_000.0,
-        norm_epsilon=1e-6,
         tied_embeddings=True,
+        rope_base=5_000_000.0,
         max_positions=262144,
-    )
+        **_OF_ALL,
+    ),
 }
 
 

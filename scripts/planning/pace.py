@@ -25,9 +25,13 @@ LEAST_WEIGHTS = 100_000_000
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of one iteration, if every answer runs to its limit; tokens a second over all GPUs and all of it.
+    """Seconds of one iteration, if every answer runs to its limit; validations and checkpoints come on top.
 
-    Validations and checkpoints come on top.
+    Attributes
+    ----------
+    tokens_per_second
+        What `metrics.jsonl` calls so: tokens of the answers, without prompts, over the seconds of rollout and update
+        (`slime_engine.collect`, `grpo.loop`), on all GPUs together.
     """
 
     rollout: float
@@ -58,8 +62,7 @@ def pace(shape: Qwen3Shape, engine: Engine, task: Task, gpu: Gpu, at_once: int |
     rollout = sampling_seconds(shape, gpu, answers, held, task.prompt, task.answer, engine.number, together)
     update = update_seconds(shape, engine, task, gpu)
     handover = HANDOVER_S if engine.server else 0.0
-    tokens = task.samples * task.length / (rollout + update + handover)
-    return Pace(rollout, update, handover, tokens)
+    return Pace(rollout, update, handover, task.samples * task.answer / (rollout + update))
 
 
 def sampling_seconds(

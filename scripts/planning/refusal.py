@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.shared_model import undealt
 from grpo.shape import Qwen3Shape
 from planning.machine import Task
 from planning.memory import Footprint
@@ -34,11 +35,8 @@ def refusals(shape: Qwen3Shape, task: Task, needed: Footprint, name: str, memory
             found.append(f"train: tensor {task.tensor} does not divide the model's {part} ({getattr(shape, part)}).")
     if shape.layers % task.pipeline:
         found.append(f"train: pipeline {task.pipeline} does not divide the model's layers ({shape.layers}).")
-    if task.length > shape.max_positions:
-        found.append(
-            f"train.max_new_tokens: {task.prompt} tokens of a prompt and {task.answer} new ones exceed the model's "
-            f"{shape.max_positions} positions."
-        )
+    found += unshared("train.slime.engine_gpus", task.server_gpus, shape)
+    found += too_long("train.max_new_tokens", task, shape)
     for doing, parts in (("an update", needed.training), ("sampling", needed.sampling)):
         total = sum(parts.values())
         if total > memory:
@@ -53,3 +51,20 @@ def refusals(shape: Qwen3Shape, task: Task, needed: Footprint, name: str, memory
             f"{task.answer} tokens: {_MORE_GPUS}."
         )
     return found
+
+
+def unshared(key: str, processes: int, shape: Qwen3Shape) -> list[str]:
+    """Why so many processes of SGLang cannot share the model, if so, in one line."""
+    for name, value, allowed in undealt(processes, shape.heads, shape.query_groups, shape.ffn):
+        return [f"{key}: given {processes}; allowed: {allowed} of the model's {name} ({value})."]
+    return []
+
+
+def too_long(key: str, task: Task, shape: Qwen3Shape) -> list[str]:
+    """That a prompt with its longest answer exceeds the model's positions, if so, in one line."""
+    if task.length <= shape.max_positions:
+        return []
+    return [
+        f"{key}: {task.prompt} tokens of a prompt and {task.answer} new ones exceed the model's "
+        f"{shape.max_positions} positions."
+    ]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.errors import InputError
+from common.shared_model import undealt
 
 Sizes = Mapping[str, tuple[int, ...]]
 _LAYER = "decoder.layers.self_attention."
@@ -103,8 +104,8 @@ def check_weights(arguments: Sequence[str], sizes: Sizes) -> None:
     agree("--hidden-size", given("--hidden-size"), embedding, sizes[embedding][1])
 
 
-def check_parallel(shape: Mapping[str, Any], tensor: int, pipeline: int) -> None:
-    """Refuse parts that do not divide the model.
+def check_parallel(shape: Mapping[str, Any], tensor: int, pipeline: int, engine_gpus: int) -> None:
+    """Refuse parts that do not divide the model, in Megatron or in SGLang.
 
     Raises
     ------
@@ -116,6 +117,11 @@ def check_parallel(shape: Mapping[str, Any], tensor: int, pipeline: int) -> None
             raise InputError(f"train.tensor ({tensor}) does not divide the model's {name} ({shape[name]}).")
     if shape["layers"] % pipeline:
         raise InputError(f"train.slime.pipeline ({pipeline}) does not divide the model's layers ({shape['layers']}).")
+    parts = (shape[name] for name in ("heads", "query_groups", "ffn"))
+    for name, value, allowed in undealt(engine_gpus, *parts):
+        raise InputError(
+            f"train.slime.engine_gpus: given {engine_gpus}; allowed: {allowed} of the model's {name} ({value})."
+        )
 
 
 def check_vocabulary(vocabulary: int, tokenizer_size: int) -> None:

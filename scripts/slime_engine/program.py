@@ -118,7 +118,7 @@ def check(settings: argparse.Namespace, inputs: Inputs) -> None:
         Names the setting or the file.
     """
     Layout.of(settings).check(settings.slime_engine_gpus)
-    check_parallel(inputs.shape, settings.tensor, settings.slime_pipeline)
+    check_parallel(inputs.shape, settings.tensor, settings.slime_pipeline, settings.slime_engine_gpus)
     for path, rows in inputs.samples.items():
         checks.check_samples(path, len(rows), settings.prompts_per_iteration if path == inputs.train else 1)
     check_weights(model_arguments(inputs.shape), stored_sizes(inputs.imported))

@@ -194,9 +194,19 @@ SLIME = {"engine": "slime", "spike_action": "log", "precision": "bf16", "optimiz
     ],
 )
 def test_what_slime_cannot_do_is_refused_before_anything_runs(train: dict[str, Any], device: str, line: str) -> None:
-    model = {"tiny": {"head_dim": 64}}
+    model = {"tiny": {"head_dim": 64, "heads": 6, "query_groups": 3}}  # which three GPUs of a server can share
     assert problems({"run": "x", "device": device, "base_model": model, "train": SLIME | train}) == [line]
     resolve({"run": "x", "device": "cuda", "base_model": model, "train": SLIME}, SCHEMA)
+
+
+def test_processes_that_cannot_share_the_tiny_model_in_sglang_are_refused() -> None:
+    tiny = {"head_dim": 64, "heads": 12, "query_groups": 4}
+    settings = {"run": "x", "device": "cuda", "base_model": {"tiny": tiny}, "infer": {"tensor": 6}}
+    line = "infer.tensor: given 6; allowed: a divisor or a multiple of base_model.tiny.query_groups (4)."
+    assert problems(settings) == [line]
+    train = SLIME | {"data": 3, "prompts_per_iteration": 12, "balance_directions": False, "slime": {"engine_gpus": 3}}
+    line = "train.slime.engine_gpus: given 3; allowed: a divisor or a multiple of base_model.tiny.query_groups (4)."
+    assert problems(settings | {"infer": {"tensor": 12}, "train": train}) == [line]
 
 
 def test_heads_without_kernels_on_a_gpu_are_refused_before_anything_runs() -> None:

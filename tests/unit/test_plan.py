@@ -97,7 +97,9 @@ def test_what_never_ran_is_said_to_be_unknown() -> None:
     assert rows[0].gpu_hours is None
     text = table(rows, None)
     assert "Not known before they ran once: infer." in text
-    assert "at least 0 s" in text
+    assert "Together" not in text  # nothing is known that could be added up
+    some = table([*rows, Row("plot", 1, (), 6.0, "as last time", 0)], None)
+    assert "Together at least 6 s one after another" in some
     assert "not known before the base model is there" in text
 
 

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import tiktoken
 
+from asking_plan import PROMPT
 from grpo.shape import read_shape
 from planning.model import ASSUMED
 from trading.answers import BUY, OK, parse_answer
 from trading.samples import make_samples
 from trading.synthetic import Calibration, Settings, synthetic_bars
-from training_plan import PROMPT
 
 NAME = "Qwen/Qwen3-4B-Thinking-2507"
 # Of Qwen2 and Qwen3: the vocabulary's ids go on with these; the two tags of a thought are ordinary text before Qwen3.
@@ -63,6 +63,20 @@ def test_the_special_tokens_follow_the_vocabulary_and_fit_the_model(ranks: dict[
     assert min(SPECIAL.values()) == len(ranks)
     assert max(SPECIAL.values()) < ASSUMED[NAME].vocabulary
     assert not any(text.encode() in ranks for text in SPECIAL)
+
+
+def test_the_readme_names_all_that_is_assumed() -> None:
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    shape = ASSUMED[NAME]
+    assert shape.tied_embeddings
+    assert (
+        f"{shape.layers} layers, width {shape.hidden}, {shape.heads} heads in {shape.query_groups} groups of "
+        f"{shape.head_dim}, feed-forward {shape.ffn}, vocabulary {shape.vocabulary:,}, RoPE base "
+        f"{shape.rope_base:,.0f}, norm epsilon 1e-6, tied embeddings and {shape.max_positions:,} positions"
+    ) in readme
+    assert shape.norm_epsilon == 1e-6
+    ids = sorted(SPECIAL.values())
+    assert f"special tokens, {ids[0]:,} to {ids[2]:,}, {ids[3]:,} and {ids[4]:,}." in readme
 
 
 def test_special_tokens_are_one_id_and_the_same_words_in_a_text_are_not(qwen: tiktoken.Encoding) -> None:

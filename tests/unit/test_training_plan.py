@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from snakemake.cli import get_argument_parser
 
 from common.datasheet import GPUS
 from common.errors import InputError
@@ -17,7 +19,7 @@ from common.hub import snapshot
 from configuration import read_schema, resolve
 from plan import disk_bytes, estimate
 from planning.model import ASSUMED, weights
-from training_plan import described, plan_of, problems, shape_of, task_of
+from training_plan import described, plan_of, problems, shape_of, task_of, unknown
 
 PROJECT = Path(__file__).parents[2]
 SCHEMA = read_schema(PROJECT / "config" / "schema.yaml")
@@ -51,6 +53,9 @@ def test_the_paper_run_fits_on_eight_gpus_with_slime(tmp_path: Path) -> None:
     assert "engine slime on 8 x H100 80GB (tensor 2 x data 4)" in text
     assert "times within a factor of 2" in text
     assert 8 < plan.seconds["train"] / 3600 < 32
+    # As metrics.jsonl counts them: of the answers alone, without the time of handing over.
+    speed = 128 * 8 * 2048 / (plan.pace.rollout + plan.pace.update)
+    assert f"; {speed:,.0f} tokens of answers/s while sampling and updating; 500 iterations" in text
 
 
 def test_the_readme_says_what_the_plan_says(tmp_path: Path) -> None:
@@ -86,6 +91,10 @@ def test_the_own_loop_is_refused_for_it_with_what_would_help(tmp_path: Path) -> 
         ({"slime": {"memory_fraction": 0.99}}, "sampling takes"),
         ({"slime": {"offload": False}}, "an update takes 95 GB"),
         ({"slime": {"pipeline": 5}}, "pipeline 5 does not divide the model's layers (36)"),
+        (
+            {"tensor": 1, "data": 3, "slime": {"engine_gpus": 3}},
+            "train.slime.engine_gpus: given 3; allowed: a divisor of the model's heads (32).",
+        ),
     ],
 )
 def test_what_cannot_work_is_one_line(tmp_path: Path, train: dict[str, Any], words: str) -> None:
@@ -104,6 +113,41 @@ def test_questions_that_no_gpu_holds_are_refused(tmp_path: Path) -> None:
     settings["variants"][0]["max_new_tokens"] = 16384  # 2.4 GB
     (line,) = found(settings)
     assert "one answer of 16384 tokens" in line
+
+
+@pytest.mark.parametrize("gpu", ["h100", "h200", "b200", "l40s"])
+@pytest.mark.parametrize(
+    ("infer", "words"),
+    [
+        ({"max_new_tokens": 300_000}, "infer.max_new_tokens: 640 tokens of a prompt and 300000 new ones exceed"),
+        ({"max_new_tokens": 262_144 - 639}, "exceed the model's 262144 positions."),
+        ({"tensor": 3}, "infer.tensor: given 3; allowed: a divisor of the model's heads (32)."),
+        ({"tensor": 64}, "infer.tensor: given 64; allowed: a divisor of the model's heads (32)."),
+        ({"memory_fraction": 0.995}, "infer: asking takes"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(tmp_path: Path, gpu: str, infer: dict[str, Any], words: str) -> None:
+    settings = paper(tmp_path)
+    settings["infer"] |= infer
+    lines = plan_of(settings, Path("nowhere"), GPUS[gpu]).unasked
+    assert any(words in line for line in lines)
+    assert all("\n" not in line for line in lines)
+
+
+def test_what_can_just_be_asked_is_not_refused(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+    settings["infer"] |= {"max_new_tokens": 262_144 - 640, "tensor": 16, "memory_fraction": 0.95}
+    assert found(settings) == []
+
+
+def test_a_variant_is_refused_by_its_number_for_what_is_its_own(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+    own = dict.fromkeys(("temperature", "seed", "max_new_tokens", "iteration", "prompt", "mask"))
+    settings["variants"] = [{**own, "name": "a", "seed": 1}, {**own, "name": "b", "max_new_tokens": 300_000}]
+    (line,) = found(settings)
+    assert line.startswith("variants.1.max_new_tokens: 640 tokens of a prompt and 300000 new ones exceed the model's")
+    settings["infer"]["max_new_tokens"] = 300_000
+    assert [line.partition(":")[0] for line in found(settings)] == ["infer.max_new_tokens"]
 
 
 def test_a_larger_gpu_holds_what_a_smaller_one_does_not(tmp_path: Path) -> None:
@@ -167,6 +211,35 @@ def test_of_an_unknown_model_and_on_a_cpu_nothing_is_said(tmp_path: Path) -> Non
     assert plan_of(settings, tmp_path, H100) is None
 
 
+def test_that_nothing_is_known_is_said_with_what_changes_it(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+    settings["base_model"]["hub"]["name"] = "Owner/Unknown"
+    done = planned(tmp_path, settings)
+    said = done.stdout.splitlines()[0]
+    assert said.startswith("Owner/Unknown: nothing is known of its size, so neither memory nor hours, until its config")
+    command = shlex.split(said.partition("config.json is there: ")[2])
+    assert command.pop(0) == ".venv/bin/snakemake"
+    given = get_argument_parser().parse_args(command)
+    assert (given.targets, given.configfile) == (["fetch_model"], [tmp_path / "paper.yaml"])
+    assert "rule fetch_model:" in (PROJECT / "rules" / "fetch_model.smk").read_text()
+    settings["base_model"] |= {"source": "folder", "folder": "models/absent"}
+    assert unknown(settings, tmp_path).startswith("models/absent: nothing is known of its size")
+
+
+# As they are called.
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [("0.6B", 0.60), ("1.7B", 1.72), ("4B", 4.02), ("8B", 8.19), ("14B", 14.77), ("32B", 32.76)],
+)
+def test_of_the_first_dense_models_the_size_is_known(tmp_path: Path, name: str, billions: float) -> None:
+    settings = paper(tmp_path)
+    settings["base_model"]["hub"]["name"] = f"Qwen/Qwen3-{name}"
+    plan = plan_of(settings, tmp_path, H100)
+    assert f"{billions:.2f} billion weights (assumed: its config.json is not there yet)" in described(plan)
+    settings["train"]["max_new_tokens"] = 40960 - 639
+    assert "exceed the model's 40960 positions" in found(settings)[0]
+
+
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     settings = paper(tmp_path)
     folder = write_config(tmp_path / "other", heads=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1)
@@ -211,6 +284,23 @@ def test_probe_and_variants_take_as_long_as_their_questions(tmp_path: Path) -> N
     assert set(plan_of(settings, Path("nowhere"), H100).seconds) == {"train", "infer"}
 
 
+def test_no_more_questions_run_at_a_time_than_the_batch_has(tmp_path: Path) -> None:
+    settings = paper(tmp_path)
+
+    def seconds(batch: int, data: int = 1) -> float:
+        settings["infer"] |= {"batch": batch, "data": data}
+        return plan_of(settings, Path("nowhere"), H100).seconds["infer"]
+
+    all_at_once = seconds(10_000)
+    # One after another, each has the weights read for itself alone: by hand, 8192 steps for each of 1706 hours.
+    grown = 640 + 8192 / 2
+    step = (weights(ASSUMED[NAME]) * 2 + grown * 147_456) / (0.5 * H100.bandwidth)
+    assert seconds(1) == pytest.approx(1706 * 8192 * step)
+    assert seconds(1) > 2 * seconds(4) > 4 * all_at_once
+    assert seconds(1000) == all_at_once  # more than fit
+    assert seconds(8, data=2) == pytest.approx(seconds(4) / 2)  # copies share the batch
+
+
 def test_all_ways_to_split_count_as_gpus(tmp_path: Path) -> None:
     several = {"pipeline": 2, "context": 3, "nodes": 4}
     assert task_of(paper(tmp_path, tensor=2, data=4, slime=several)).gpus == 48
@@ -219,16 +309,20 @@ def test_all_ways_to_split_count_as_gpus(tmp_path: Path) -> None:
 def test_the_program_prints_the_plan_before_the_data_are_there_and_refuses(tmp_path: Path) -> None:
     settings = paper(tmp_path, engine="megatron")
     del settings["train"]["slime"]
-    configuration = tmp_path / "paper.yaml"
-    configuration.write_text(yaml.safe_dump(settings))
-    done = subprocess.run(
-        [sys.executable, PROJECT / "rules" / "plan.py", "--configfile", configuration, "--gpu", "a100"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    done = planned(tmp_path, settings, "--gpu", "a100")
     assert done.returncode == 1
     assert "billion weights" in done.stdout
     assert "A100" in done.stdout
     assert done.stderr.startswith("plan: error: train: ")
     assert "Traceback" not in done.stderr
+
+
+def planned(folder: Path, settings: dict[str, Any], *flags: str) -> subprocess.CompletedProcess[str]:
+    """What the program says of a configuration, written to `paper.yaml`."""
+    (folder / "paper.yaml").write_text(yaml.safe_dump(settings))
+    return subprocess.run(
+        [sys.executable, PROJECT / "rules" / "plan.py", "--configfile", folder / "paper.yaml", *flags],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+    )

@@ -216,8 +216,15 @@ def test_a_rope_base_that_megatron_cannot_express_is_refused() -> None:
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        (lambda: check_parallel(SHAPE, 16, 1), r"train.tensor \(16\) does not divide the model's query_groups \(8\)"),
-        (lambda: check_parallel(SHAPE, 2, 5), r"train.slime.pipeline \(5\) does not divide the model's layers \(36\)"),
+        (
+            lambda: check_parallel(SHAPE, 16, 1, 1),
+            r"tensor \(16\) does not divide the model's query_groups \(8\)",
+        ),
+        (lambda: check_parallel(SHAPE, 2, 5, 1), r"pipeline \(5\) does not divide the model's layers \(36\)"),
+        (
+            lambda: check_parallel(SHAPE, 1, 1, 3),
+            r"engine_gpus: given 3; allowed: a divisor of the model's heads \(32\)",
+        ),
         (lambda: check_vocabulary(100, 101), "the tokenizer has ids up to 100, the embedding 100 rows"),
         (lambda: Layout(3, 2, 1, 1, 4).check(1), r"train.slime.nodes: given 3; allowed: a divisor of the GPUs"),
         (lambda: Layout(1, 2, 1, 1, 4).check(3), r"train.slime.engine_gpus: given 3; allowed: a divisor"),
@@ -229,7 +236,7 @@ def test_parts_that_do_not_divide_are_refused(check: Callable[[], None], message
 
 
 def test_parts_that_divide_pass() -> None:
-    check_parallel(SHAPE, 8, 4)
+    check_parallel(SHAPE, 8, 4, 32)  # four GPUs of a server then hold the same keys and values
     check_vocabulary(100, 100)
     Layout(2, 2, 1, 1, 8).check(8)
 
