@@ -20,6 +20,7 @@ from grpo.packing import pack
 from grpo.policy import answer_logits
 from grpo.qwen3 import Qwen3Shape, build_model
 from grpo.schedule import random_generator
+from grpo.tensors import joined, rows_of
 from grpo.weights import expected_shapes, to_hugging_face, without_padding
 
 TOLERANCE = 1e-4  # of the largest logit; float32 agrees to about 1e-6, a wrong rope base or head order to 1e-1
@@ -62,7 +63,10 @@ def check(folder: Path, weights: Mapping[str, torch.Tensor], shape: Qwen3Shape) 
         model.load_state_dict({n: without_padding(n, t, shape) for n, t in weights.items()}, strict=False)
         return compare(folder, model, shape)
     rows = torch.linspace(0, shape.vocabulary - 1, min(PART_ROWS, shape.vocabulary)).long()
-    top = {name: weights[name][rows] for name in (EMBEDDING, HEAD) if name in weights} | {NORM: weights[NORM]}
+    # One by one: what several ranks wrote would be assembled whole to be picked from.
+    picked = [slice(row, row + 1) for row in rows.tolist()]
+    top = {n: joined([rows_of(weights, n, row) for row in picked]) for n in (EMBEDDING, HEAD) if n in weights}
+    top[NORM] = weights[NORM]
     tensors = read_tensors(folder)
     their_top = {name: tensors[name] for name in to_hugging_face({NORM: top[NORM]}, shape)}
     their_top |= {n: tensors[n][rows] for n in ("model.embed_tokens.weight", "lm_head.weight") if n in tensors}
