@@ -81,7 +81,6 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     programs = cluster.find_programs()
     layout = Layout.of(settings)
     machines = nodes.nodes_of_job(layout.nodes, layout.gpus_per_node, os.environ)
-    print(f"slime {checks.slime_commit(programs.train.parent / 'slime') or 'of unknown commit'}", flush=True)
     judged.unlink(missing_ok=True)
     job = made_job(settings, inputs, folder, judged)
     ports = nodes.free_ports(2)

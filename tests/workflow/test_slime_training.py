@@ -16,6 +16,7 @@ from slime_stand_ins import build
 from tests.tiny_model import sample_rows, write_tiny_model
 
 from common.files import write_json, write_jsonl
+from slime_engine.commit import WRITTEN_AGAINST
 
 pytestmark = pytest.mark.slow
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -142,7 +143,8 @@ def test_a_training_leaves_metrics_manifest_and_a_checkpoint_of_the_last_iterati
     assert (manifest["engine"], manifest["name"], manifest["iteration"]) == ("slime", "iter_0000004", 4)
     assert manifest["checkpoint"].endswith("/slime/iter_0000003")  # slime counts from 0
     assert (training.out / manifest["checkpoint"] / ".metadata").is_file()
-    assert manifest["versions"]["slime"] == "0.2.1"
+    assert (manifest["versions"]["slime"], manifest["versions"]["slime_commit"]) == ("0.2.1", WRITTEN_AGAINST)
+    assert "warning" not in done.stdout
     assert manifest["device_name"] == "1 x NVIDIA H100 80GB HBM3"
     rows = training.rows()
     assert [row["iteration"] for row in rows] == [1, 2, 3, 4]
@@ -194,8 +196,11 @@ def test_it_goes_on_from_the_last_whole_checkpoint(training: Training) -> None:
     longer = training.run("--iterations=8")
     assert "resuming after iteration 2" in longer.stdout
     assert [row["iteration"] for row in training.rows()] == list(range(1, 9))
+    (training.folder / "stand-ins" / "packages" / ".git" / "HEAD").write_text("ab" * 20)
     again = training.run("--iterations=8")
     assert again.returncode == 0
+    assert f"train: warning: slime is at commit {'ab' * 20}, this project was written against" in again.stdout
+    assert json.loads((training.out / "checkpoint.json").read_text())["versions"]["slime_commit"] == "ab" * 20
     assert "resuming" not in again.stdout  # nothing is started for what is done
 
 
