@@ -16,8 +16,11 @@ def build(folder: Path, python: str = sys.executable) -> dict[str, str]:
     """Put the stand-ins into a folder; the variables that put them in place of the real ones."""
     programs, packages = folder / "bin", folder / "packages"
     programs.mkdir(parents=True)
-    (packages / "slime").mkdir(parents=True)
-    (packages / "slime" / "__init__.py").touch()
+    rollout = packages / "slime" / "rollout"
+    rollout.mkdir(parents=True)
+    for package in (rollout, rollout.parent):
+        (package / "__init__.py").touch()
+    shutil.copy(SOURCES / "data_source.py", rollout)
     (packages / ".git").mkdir()
     (packages / ".git" / "HEAD").write_text(f"{WRITTEN_AGAINST}\n")
     shutil.copy(SOURCES / "train.py", packages)

@@ -16,7 +16,9 @@ from slime_stand_ins import build
 from tests.tiny_model import sample_rows, write_tiny_model
 
 from common.files import write_json, write_jsonl
+from grpo.schedule import batch_of
 from slime_engine.commit import WRITTEN_AGAINST
+from trading.strata import strata
 
 pytestmark = pytest.mark.slow
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -32,7 +34,7 @@ FLAGS = [
 def samples(split: str, count: int) -> list[dict[str, Any]]:
     rows = sample_rows(count)
     for number, row in enumerate(rows):
-        row["metadata"] |= {"split": split, "next_price": 101.0 if number % 2 else 99.0}
+        row["metadata"] |= {"id": f"{split}-{number:06d}", "split": split, "next_price": 101.0 if number % 2 else 99.0}
     return rows
 
 
@@ -196,6 +198,12 @@ def test_it_goes_on_from_the_last_whole_checkpoint(training: Training) -> None:
     longer = training.run("--iterations=8")
     assert "resuming after iteration 2" in longer.stdout
     assert [row["iteration"] for row in training.rows()] == list(range(1, 9))
+    # Whatever was killed, iteration 7 asks the prompts that the other engine's asks.
+    classes = strata([row["metadata"] for row in samples("train", 10)], balance=True)
+    asked = [json.loads(line) for line in (training.folder / "stand-ins" / "asked.jsonl").read_text().splitlines()]
+    assert [row["rollout"] for row in asked] == [0, 1, 2, 2, 3, *range(2, 8)]
+    for row in asked:
+        assert row["ids"] == [f"train-{number:06d}" for number in batch_of(row["rollout"] + 1, classes, 4, 0)]
     (training.folder / "stand-ins" / "packages" / ".git" / "HEAD").write_text("ab" * 20)
     again = training.run("--iterations=8")
     assert again.returncode == 0
