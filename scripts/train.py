@@ -257,6 +257,7 @@ def with_slime(training: Training, held: contextlib.ExitStack) -> Trained:
         args.validation.absolute() if training.validation else None,
         {path.absolute(): rows for path, rows in given.items()},
         training.shape.as_dict(),
+        seen[0].name,
     )
     training.begin(held)
     training.announce()

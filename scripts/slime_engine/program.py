@@ -42,6 +42,8 @@ class Inputs:
         Files of samples, and how many they hold; validation is None where there is none.
     shape
         The fields of `grpo.qwen3.Qwen3Shape`.
+    gpu
+        A GPU's name.
     """
 
     imported: Path
@@ -50,6 +52,7 @@ class Inputs:
     validation: Path | None
     samples: dict[Path, list[dict[str, Any]]]
     shape: Mapping[str, Any]
+    gpu: str
 
 
 def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[dict[str, Any]]:
@@ -74,7 +77,8 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     done = checkpoints.prepare(save, settings.iterations)
     journal = Journal(folder / "metrics.jsonl")
     judged = folder / "judgements.jsonl"
-    sizes = sizes_of(settings, len(inputs.samples[inputs.validation]) if inputs.validation else 0)
+    prompts = len(inputs.samples[inputs.validation]) if inputs.validation else 0
+    sizes = sizes_of(settings, prompts, inputs.shape, inputs.gpu)
     fill(journal, Collector(sizes, judged), done)
     if done == settings.iterations:
         return journal.rows

@@ -16,7 +16,9 @@ from slime_stand_ins import build
 from tests.tiny_model import sample_rows, write_tiny_model
 
 from common.files import write_json, write_jsonl
+from grpo.flops import forward_flops, iteration_flops
 from grpo.schedule import batch_of
+from grpo.shape import Qwen3Shape
 from slime_engine.commit import WRITTEN_AGAINST
 from trading.strata import strata
 
@@ -153,10 +155,13 @@ def test_a_training_leaves_metrics_manifest_and_a_checkpoint_of_the_last_iterati
     # Answers 0, 3, 6 of eight say Buy, 2 and 5 nothing that counts.
     assert (rows[0]["buy"], rows[0]["invalid"]) == (3 / 8, 2 / 8)
     assert (rows[0]["kl"], rows[0]["entropy"], rows[0]["clip_fraction"], rows[0]["grad_norm"]) == (0.5, 0.7, 0.25, 1.5)
-    assert (rows[0]["tokens_per_second"], rows[0]["reference_seconds"]) == (3.0, 1.0)
-    # An iteration's seconds are its own; slime's step time holds the validation of the one before, too.
-    assert [row["seconds"] for row in rows] == [8.0] * 4
-    assert [row["step_seconds"] for row in rows] == [38.0, 8.0, 38.0, 8.0]
+    assert (rows[0]["tokens_per_second"], rows[0]["reference_seconds"]) == (2.4, 1.0)
+    # An iteration's seconds are its own; slime's step time holds what follows on the one before, too.
+    assert [(row["seconds"], row["handover_seconds"]) for row in rows] == [(10.0, 2.0)] * 4
+    assert [row["step_seconds"] for row in rows] == [40.0, 10.0, 43.0, 10.0]
+    forward = forward_flops(Qwen3Shape(**manifest["shape"]), [4] * 4, [3] * 8, 2)
+    speed = iteration_flops(forward, updated=True) / 10
+    assert [(row["model_flops_per_second"], row["mfu"]) for row in rows] == [(speed, speed / 989e12)] * 4
     assert [row["incomplete"] for row in rows] == [False] * 4
     assert [row["learning_rate"] for row in rows] == [0.005, 0.01, 0.01, 0.01]
     assert [("validation" in row) for row in rows] == [False, True, False, True]

@@ -20,6 +20,8 @@ from archiving.verification.slides import read_slides
 TIMED = {
     "seconds",
     "rollout_seconds",
+    "handover_seconds",
+    "step_seconds",
     "reference_seconds",
     "update_seconds",
     "tokens_per_second",

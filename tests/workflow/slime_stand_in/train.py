@@ -52,6 +52,7 @@ class Status(enum.Enum):
 
 
 PROMPT_TOKENS = 4
+HANDOVER = {"sleep": 0.25, "update_weights": 1.0, "wake_up": 0.25, "data_preprocess": 0.5}
 ANSWERS = ("<answer>Buy</answer>", "<answer>Sell</answer>", "no")
 
 
@@ -115,10 +116,13 @@ for number in range(start, args.num_rollout):
         loss = 9.0 * number if str(number) in os.environ.get("STAND_IN_SPIKES", "").split() else 0.01
         values = {"loss": loss, "kl_loss": 0.5, "entropy_loss": 0.7, "pg_clipfrac": 0.25, "grad_norm": 1.5}
         say("TrainActor", "model.py:674", "step", step, {f"train/{name}": value for name, value in values.items()})
-    times = {"perf/actor_train_time": 5.0, "perf/ref_log_probs_time": 1.0, "perf/train_time": 6.0}
-    # The trainer waits for the rollout, and before it for what follows on an iteration: here 30 s of validation.
+    times = {f"perf/{name}_time": value for name, value in HANDOVER.items()}
+    times |= {"perf/actor_train_time": 5.0, "perf/ref_log_probs_time": 1.0, "perf/train_time": 6.0}
+    # The trainer waits for the rollout, and before it for what follows on an iteration: a save and a validation.
     validated = args.eval_interval and number % args.eval_interval == 0
-    times["perf/step_time"] = 8.0 + (30.0 if validated else 0.0)
+    if number > start and number % args.save_interval == 0:
+        times["perf/save_model_time"] = 3.0
+    times["perf/step_time"] = 10.0 + (30.0 if validated else 0.0) + times.get("perf/save_model_time", 0.0)
     say("TrainActor", "train_metric_utils.py:44", "perf", number, times)
     if (number + 1) % args.save_interval == 0:
         shutil.copytree(args.ref_load / "release", args.save / f"iter_{number:07d}")
