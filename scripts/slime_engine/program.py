@@ -115,6 +115,9 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
 def check(settings: argparse.Namespace, inputs: Inputs) -> None:
     """Refuse numbers that do not divide, samples that slime would not read, and weights of another shape.
 
+    In the job, before Ray starts. Before there is a job, the configuration refuses a layout that does not divide, and
+    base_model and import_weights, on CPUs, a config.json or tokenizer that does not belong to the weights.
+
     Raises
     ------
     InputError
