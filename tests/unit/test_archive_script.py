@@ -23,7 +23,6 @@ from archive_inputs import (
 from pptx import Presentation
 from report_inputs import Run
 
-from archiving.cards import model_card
 from archiving.reading import png_notes
 from archiving.verification.program import verify
 from common.errors import InputError
@@ -39,15 +38,6 @@ def test_the_same_run_gives_the_same_bytes(project: Path, tmp_path: Path) -> Non
     other = project.with_name("another place")
     project.rename(other)
     assert pack(other).read_bytes() == first
-
-
-def test_the_model_card_tells_slimes_commit_or_that_it_is_not_known(project: Path) -> None:
-    results = project / "results" / NAME
-    manifest, parity = (read_json(results / name) for name in ("train/checkpoint.json", "model/parity.json"))
-    inference, evidence = (read_json(results / f"{n}.json") for n in ("infer/trained/summary", "leverage-2/evidence"))
-    for commit, words in (("ab" * 20, f"slime 0.2.1, slime_commit {'ab' * 20}."), (None, "slime_commit not known.")):
-        manifest["versions"] = {"slime": "0.2.1", "slime_commit": commit}
-        assert words in model_card(manifest, inference, parity, [evidence], {})
 
 
 def test_the_checksum_beside_it_is_the_file_s(project: Path) -> None:
