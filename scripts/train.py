@@ -8,7 +8,8 @@ import importlib.metadata
 import importlib.util
 import os
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,12 +92,21 @@ class Training:
 
 @dataclass(frozen=True)
 class Trained:
-    """What an engine leaves: the journal's rows, the checkpoint's folder, and what it ran on."""
+    """What an engine leaves: the journal's rows, the checkpoint's folder, and what it ran on.
+
+    Attributes
+    ----------
+    layers
+        Whose: the local ones or TransformerEngine's.
+    versions
+        Beside those of the packages.
+    """
 
     rows: list[dict[str, Any]]
     checkpoint: Path
     device_name: str
-    layers: str  # whose: the local ones or TransformerEngine's
+    layers: str
+    versions: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def main() -> None:
@@ -179,6 +189,7 @@ def write_results(
             "validated": made,
             "training_version": training_version(args),
             **made_from,
+            "versions": made_from["versions"] | trained.versions,
         },
     )
     print(f"{name}: {sum(row['spike'] is True for row in rows)} spikes in {args.iterations} iterations")
@@ -229,6 +240,7 @@ def with_slime(training: Training, held: contextlib.ExitStack) -> Trained:
     """Train with slime on Ray, Megatron-LM and SGLang."""
     import gpus
     from grpo.checkpoint import folder_name
+    from slime_engine import commit
     from slime_engine.checkpoints import folder_of
     from slime_engine.program import SAVE, Inputs, train
 
@@ -245,14 +257,16 @@ def with_slime(training: Training, held: contextlib.ExitStack) -> Trained:
         args.validation.absolute() if training.validation else None,
         {path.absolute(): rows for path, rows in given.items()},
         training.shape.as_dict(),
+        seen[0].name,
     )
     training.begin(held)
     training.announce()
     print(", ".join(f"{name} {version(name)}" for name in PACKAGES["slime"]), flush=True)
+    found = commit.slime_commit()
+    print("\n".join(commit.said(found)), flush=True)
     rows = train(args, inputs, folder)
-    return Trained(
-        rows, folder_of(folder / SAVE, args.iterations), f"{layout.gpus} x {seen[0].name}", "transformer_engine"
-    )
+    checkpoint, device = folder_of(folder / SAVE, args.iterations), f"{layout.gpus} x {seen[0].name}"
+    return Trained(rows, checkpoint, device, "transformer_engine", {"slime_commit": found})
 
 
 def check(args: argparse.Namespace) -> None:

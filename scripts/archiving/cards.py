@@ -146,7 +146,7 @@ def model_card(
         Name to content of the files about the conversion of earlier checkpoints, which variants asked.
     """
     shape, settings = manifest["shape"], manifest["parameters"]
-    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    versions = ", ".join(f"{name} {version or 'not known'}" for name, version in manifest["versions"].items())
     rows = {
         "What it is": f"a Qwen3 with {shape['layers']} layers, hidden size {shape['hidden']:,} and a vocabulary of "
         f"{shape['vocabulary']:,}, trained with GRPO to answer Buy or Sell to a description of past hours.",

@@ -240,7 +240,7 @@ def versions(part: Side) -> Iterator[tuple[str, Any]]:
     """The versions that each stage wrote down."""
     for stage, record in part.stages().items():
         for package, version in record.get("versions", {}).items():
-            yield f"{stage}: {package}", version
+            yield f"{stage}: {package}", Absent.NOT_RECORDED if version is None else version
 
 
 def data(part: Side) -> Iterator[tuple[str, Any]]:

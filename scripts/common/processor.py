@@ -22,6 +22,6 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return f"{UNKNOWN} ({platform.machine()})"
 
 
-def same_kind(one: str, two: str) -> bool:
-    """Whether two processors are of one kind; of one that is unknown nobody can say so."""
-    return one == two and not one.startswith(UNKNOWN)
+def same_kind(one: str, two: str) -> bool | None:
+    """Whether two processors are of one kind; None where one of them is unknown."""
+    return None if UNKNOWN in (name.partition(" (")[0] for name in (one, two)) else one == two

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from common.datasheet import known
-from grpo.qwen3 import Qwen3Shape
+from grpo.shape import Qwen3Shape
 
 
 def forward_flops(shape: Qwen3Shape, prompts: Sequence[int], answers: Sequence[int], group_size: int) -> float:
@@ -37,12 +37,12 @@ def forward_flops(shape: Qwen3Shape, prompts: Sequence[int], answers: Sequence[i
     )
 
 
-def iteration_flops(forward: float, updated: bool) -> float:
+def iteration_flops(forward: float, updated: bool, reference: bool = True) -> float:
     """FLOPs of an iteration: rollouts and reference a forward pass each, an update three (backward is two).
 
     Recomputed activations do not count: they are no work that the model asks for.
     """
-    return forward * (5 if updated else 2)
+    return forward * (1 + reference + 3 * updated)
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:

@@ -88,7 +88,7 @@ def describe(row: dict[str, Any], kl: bool = True) -> str:
     validation = row.get("validation")
     checked = f", validation reward {validation['reward']:+.3f}" if validation else ""
     speed = f"{row['tokens_per_second']:.0f} tokens/s"
-    if row["model_flops_per_second"] is not None:  # slime does not say
+    if row["model_flops_per_second"] is not None:  # slime's lines may be lost
         speed += f", {row['model_flops_per_second'] / 1e12:.3g} TFLOP/s"
     share = "" if row["mfu"] is None else f", {row['mfu']:.1%} of peak"
     said = {"KL": row["kl"]} if kl else {}

@@ -1,4 +1,4 @@
-"""What is looked at before the job starts, each problem one line: slime finds out late, or never."""
+"""What is looked at in the job before Ray starts, each problem one line: slime finds out late, or never."""
 
 from __future__ import annotations
 
@@ -106,15 +106,3 @@ def stop_texts(base: Path, tokenizer: Any) -> list[str]:
             ids |= set(given if isinstance(given, list) else [given])
     texts = {tokenizer.decode([one], skip_special_tokens=False) for one in ids if one is not None}
     return sorted(texts, key=lambda text: (-len(text), text))
-
-
-def slime_commit(package: Path) -> str | None:
-    """Commit of slime's sources, where the image keeps them as a git checkout."""
-    git = package.parent / ".git"
-    try:
-        head = (git / "HEAD").read_text().strip()
-        if head.startswith("ref: "):
-            head = (git / head.removeprefix("ref: ")).read_text().strip()
-    except OSError:
-        return None
-    return head if len(head) == 40 and os.sep not in head else None

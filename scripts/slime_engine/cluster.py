@@ -62,7 +62,7 @@ def find_programs() -> Programs:
         Names what is missing.
     """
     hint = "Run with --software-deployment-method apptainer: the image train-slime has it."
-    slime, megatron = _folder("slime"), _folder("megatron.core")
+    slime, megatron = package_folder("slime"), package_folder("megatron.core")
     if slime is None or not (slime.parent / "train.py").is_file():
         raise InputError(f"slime: no package of that name with a train.py beside it. {hint}")
     if megatron is None:
@@ -73,7 +73,7 @@ def find_programs() -> Programs:
     return Programs(slime.parent / "train.py", megatron.parents[1], ray)
 
 
-def _folder(package: str) -> Path | None:
+def package_folder(package: str) -> Path | None:
     """Where a package lies, without importing it (its parents are)."""
     try:
         spec = importlib.util.find_spec(package)

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from grpo.schedule import learning_rate
+from grpo.shape import Qwen3Shape
 from slime_engine.logs import Record
+from slime_engine.speed import ROLLOUT, TRAIN, handover_seconds, iteration_seconds, model_flops
 
 Values = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What an iteration consists of, and its learning rate."""
+    """What an iteration consists of, its learning rate, and what it runs on."""
 
     prompts: int
     group_size: int
@@ -27,6 +29,8 @@ class Sizes:
     decay: int
     kl: bool  # whether there is a reference to compare with
     validation: int = 0  # prompts of a validation, each answered once
+    shape: Qwen3Shape | None = None
+    peak: float | None = None  # FLOP/s of all GPUs together; None where it is not known
 
     @property
     def answers(self) -> int:
@@ -113,16 +117,15 @@ class Collector:
     def row(self, iteration: int, parts: Parts) -> dict[str, Any]:
         """The metrics of an iteration, under the names that the other engine uses; None for what is not known.
 
-        Its seconds are those of the rollout and of the training behind it. slime's step_time counts what the trainer
-        waited before them, too: for the checkpoint and the validation of the iteration before.
+        Its seconds are those of `speed.iteration_seconds`; ``step_seconds``, slime's own, count the checkpoint and the
+        validation of the iteration before, too. FLOPs need all answers, and their share of the peak a listed GPU.
         """
         sizes, perf = self.sizes, parts.perf
         judged = self.judgements.of_iteration(iteration)
         self.answers = shown(judged)
         mean = {name: mean_of(parts.steps, f"train/{name}") for name in _STEP}
-        both = [perf[name] for name in ("perf/rollout_time", "perf/train_time") if name in perf]
-        seconds = sum(both) if len(both) == 2 else None
-        tokens = sum(row["tokens"] for row in judged)
+        seconds, flops = iteration_seconds(perf), self.flops(judged)
+        tokens, speed = sum(row["tokens"] for row in judged), flops / seconds if flops and seconds else None
         return {
             "iteration": iteration,
             **reward_metrics(judged),
@@ -136,11 +139,11 @@ class Collector:
             "learning_rate": learning_rate(iteration, sizes.learning_rate, sizes.warm_up, sizes.decay),
             "skipped": False,
             "tokens_per_second": tokens / seconds if seconds else None,
-            # slime counts its updates' alone: perf/actor_train_tflops in slime.log.
-            "model_flops_per_second": None,
-            "mfu": None,
+            "model_flops_per_second": speed,
+            "mfu": speed / sizes.peak if speed and sizes.peak else None,
             "seconds": seconds,
-            "rollout_seconds": perf.get("perf/rollout_time"),
+            "handover_seconds": handover_seconds(perf),
+            "rollout_seconds": perf.get(ROLLOUT),
             "reference_seconds": perf.get("perf/ref_log_probs_time"),
             "update_seconds": perf.get(_UPDATE),
             "step_seconds": perf.get("perf/step_time"),
@@ -150,9 +153,15 @@ class Collector:
             "incomplete": len(judged) < sizes.answers or len(parts.steps) < sizes.updates or not perf.keys() >= _WHOLE,
         }
 
+    def flops(self, judged: Sequence[dict[str, Any]]) -> float | None:
+        """FLOPs of an iteration; None if an answer is missing, or was written down without its prompt's length."""
+        sizes = self.sizes
+        whole = len(judged) == sizes.answers and all("prompt_tokens" in row for row in judged)
+        return model_flops(judged, sizes.shape, sizes.group_size, sizes.kl) if sizes.shape and whole else None
+
 
 _UPDATE = "perf/actor_train_time"
-_WHOLE = frozenset({"perf/rollout_time", "perf/train_time", _UPDATE})
+_WHOLE = frozenset({ROLLOUT, TRAIN, _UPDATE})
 _STEP = ("loss", "kl_loss", "entropy_loss", "pg_clipfrac", "grad_norm", "train_rollout_logprob_abs_diff")
 
 

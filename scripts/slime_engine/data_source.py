@@ -37,6 +37,13 @@ class OrderedDataSource(RolloutDataSourceWithBuffer):
         self.dataset.samples, self.sample_offset = [self.all_samples[number] for number in batch], 0
         return super().get_samples(num_samples)
 
+    def add_samples(self, samples: list[list[Any]]) -> None:
+        """Refuse what a rollout hands back: with the arguments given here slime finishes all that it asks."""
+        if samples:
+            raise RuntimeError(
+                f"{len(samples)} groups were handed back, which would be asked again in place of an iteration's own"
+            )
+
     def load(self, rollout_id: int | None = None) -> None:
         """Go on behind a rollout; unlike slime, refuse to begin anew because its state is missing."""
         if rollout_id is None or rollout_id < 0:

@@ -28,8 +28,8 @@ async def reward(args: Any, sample: Any) -> float:
     args
         slime's arguments, with those of `hook_settings`.
     sample
-        slime's Sample: ``response``, ``status``, ``metadata`` (a line of samples/*.jsonl) and ``index``, which counts
-        the answers of the whole training, across resumed runs.
+        slime's Sample: ``response``, ``status``, ``tokens`` (prompt and answer), ``metadata`` (a line of
+        samples/*.jsonl) and ``index``, which counts the answers of the whole training, across resumed runs.
 
     Returns
     -------
@@ -52,6 +52,7 @@ async def reward(args: Any, sample: Any) -> float:
         "buy": judged.buy,
         "invalid": judged.invalid,
         "tokens": sample.response_length,
+        "prompt_tokens": len(sample.tokens) - sample.response_length,
     }
     every = args.hook_show_every
     due = hour["split"] == TRAIN and every and row["iteration"] % every == 0

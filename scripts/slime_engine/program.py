@@ -42,6 +42,8 @@ class Inputs:
         Files of samples, and how many they hold; validation is None where there is none.
     shape
         The fields of `grpo.qwen3.Qwen3Shape`.
+    gpu
+        A GPU's name.
     """
 
     imported: Path
@@ -50,6 +52,7 @@ class Inputs:
     validation: Path | None
     samples: dict[Path, list[dict[str, Any]]]
     shape: Mapping[str, Any]
+    gpu: str
 
 
 def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[dict[str, Any]]:
@@ -74,14 +77,14 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
     done = checkpoints.prepare(save, settings.iterations)
     journal = Journal(folder / "metrics.jsonl")
     judged = folder / "judgements.jsonl"
-    sizes = sizes_of(settings, len(inputs.samples[inputs.validation]) if inputs.validation else 0)
+    prompts = len(inputs.samples[inputs.validation]) if inputs.validation else 0
+    sizes = sizes_of(settings, prompts, inputs.shape, inputs.gpu)
     fill(journal, Collector(sizes, judged), done)
     if done == settings.iterations:
         return journal.rows
     programs = cluster.find_programs()
     layout = Layout.of(settings)
     machines = nodes.nodes_of_job(layout.nodes, layout.gpus_per_node, os.environ)
-    print(f"slime {checks.slime_commit(programs.train.parent / 'slime') or 'of unknown commit'}", flush=True)
     judged.unlink(missing_ok=True)
     job = made_job(settings, inputs, folder, judged)
     ports = nodes.free_ports(2)
@@ -111,6 +114,9 @@ def train(settings: argparse.Namespace, inputs: Inputs, folder: Path) -> list[di
 
 def check(settings: argparse.Namespace, inputs: Inputs) -> None:
     """Refuse numbers that do not divide, samples that slime would not read, and weights of another shape.
+
+    In the job, before Ray starts. Before there is a job, the configuration refuses a layout that does not divide, and
+    base_model and import_weights, on CPUs, a config.json or tokenizer that does not belong to the weights.
 
     Raises
     ------

@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from common.datasheet import known
 from common.errors import InputError
 from common.journal import Journal
 from common.progress import Progress
 from grpo.metrics import describe, finite, merged_metrics
+from grpo.shape import Qwen3Shape
 from slime_engine import checkpoints, cluster, processes
 from slime_engine.collect import Collector, Parts, Sizes
+from slime_engine.layout import Layout
 from slime_engine.logs import parse_line, said
 from slime_engine.watch import Limits, Watch
 
@@ -207,8 +210,17 @@ def is_error(text: str) -> bool:
     return "Error" in text.partition(":")[0]
 
 
-def sizes_of(settings: argparse.Namespace, validation: int) -> Sizes:
-    """What an iteration of these settings consists of, and how many prompts a validation."""
+def sizes_of(settings: argparse.Namespace, validation: int, shape: Mapping[str, Any], gpu: str) -> Sizes:
+    """What an iteration of these settings consists of, how many prompts a validation has, and what all runs on.
+
+    Parameters
+    ----------
+    shape
+        The fields of `grpo.shape.Qwen3Shape`.
+    gpu
+        A GPU's name, as CUDA and nvidia-smi give it.
+    """
+    listed = known(gpu)
     return Sizes(
         settings.prompts_per_iteration,
         settings.group_size,
@@ -218,6 +230,8 @@ def sizes_of(settings: argparse.Namespace, validation: int) -> Sizes:
         settings.decay_iterations,
         settings.kl_beta > 0,
         validation,
+        Qwen3Shape(**shape),
+        listed.bf16 * Layout.of(settings).gpus if listed else None,
     )
 
 

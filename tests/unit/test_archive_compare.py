@@ -177,6 +177,15 @@ def test_versions_and_settings_of_each_stage_are_compared(made: Made, tmp_path: 
     }
 
 
+def test_a_commit_that_was_not_found_is_not_called_the_same(made: Made, tmp_path: Path) -> None:
+    places = [shutil.copytree(made.folder, tmp_path / name) for name in "ab"]
+    for place in places:
+        edit_json(place / "train/checkpoint.json", versions={"slime": "0.2.1", "slime_commit": None})
+    found = {row.what: row for row in rows(*map(side, places))}
+    assert found["train: slime"].same is True
+    assert (found["train: slime_commit"].one, found["train: slime_commit"].same) == ("not recorded", None)
+
+
 def test_what_a_folder_of_results_does_not_record_is_not_called_the_same(
     made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:

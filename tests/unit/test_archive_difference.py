@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from archiving.replaying import promise
 from archiving.replaying.difference import CLOSE, OTHER, SAME, difference, told
+from archiving.replaying.workplace import Workplace
 
 METRICS = {"strategies": [{"key": "a", "final_capital": 100.0}], "inputs": {"bars": "aa"}, "seconds": 1.0}
 
@@ -63,6 +68,28 @@ def test_the_promise_is_equal_bytes_on_the_same_processor_and_the_tolerance_on_a
     assert not told([same, other], False, True)[1]
     assert told([same, other], False, False)[1]
     assert not told([same, picture], True, False)[1]
+
+
+@pytest.mark.parametrize(
+    ("there", "kind", "code"),
+    [
+        ("Kind A", "The processor is of the same kind, so every byte should be the same.", 1),
+        ("Kind B", "The archive was made on another kind of processor.", 0),
+        ("unknown (aarch64)", "Whether the archive was made on the same kind of processor is not known.", 0),
+    ],
+)
+def test_what_is_said_of_processors_is_what_their_names_tell(
+    there: str, kind: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(promise, "processor", lambda: "Kind A")
+    monkeypatch.setattr(promise, "content", lambda files, name: json.dumps({"processor": there}).encode())
+    place = cast(Workplace, SimpleNamespace(files=None, results=Path("results")))
+    with pytest.raises(SystemExit) as ended:
+        promise.finish(place, [difference("a.csv", b"1\n", b"1.0000001\n", 1e-6)], strict=True)
+    assert ended.value.code == code
+    _, _, said, *made_on, _ = capsys.readouterr().out.splitlines()
+    assert said == kind
+    assert made_on == ([] if there == "Kind A" else [f"Made on: {there}. This is: Kind A."])
 
 
 def picture(shade: int, note: str) -> bytes:

@@ -31,7 +31,9 @@ def test_a_system_that_says_nothing_is_of_no_known_kind(tmp_path: Path) -> None:
     assert processor(tmp_path / "none") == f"unknown ({platform.machine()})"
 
 
-def test_unknown_processors_are_not_of_one_kind() -> None:
-    assert same_kind("Kind A", "Kind A")
-    assert not same_kind("Kind A", "Kind B")
-    assert not same_kind("unknown (arm64)", "unknown (arm64)")
+def test_of_an_unknown_processor_it_is_not_known_whether_another_is_of_its_kind() -> None:
+    assert same_kind("Kind A", "Kind A") is True
+    assert same_kind("Kind A", "Kind B") is False
+    for other in ("unknown (arm64)", "Kind A"):
+        assert same_kind("unknown (arm64)", other) is None
+        assert same_kind(other, "unknown (arm64)") is None

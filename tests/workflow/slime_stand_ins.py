@@ -7,6 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from slime_engine.commit import WRITTEN_AGAINST
+
 SOURCES = Path(__file__).parent / "slime_stand_in"
 
 
@@ -14,8 +16,13 @@ def build(folder: Path, python: str = sys.executable) -> dict[str, str]:
     """Put the stand-ins into a folder; the variables that put them in place of the real ones."""
     programs, packages = folder / "bin", folder / "packages"
     programs.mkdir(parents=True)
-    (packages / "slime").mkdir(parents=True)
-    (packages / "slime" / "__init__.py").touch()
+    rollout = packages / "slime" / "rollout"
+    rollout.mkdir(parents=True)
+    for package in (rollout, rollout.parent):
+        (package / "__init__.py").touch()
+    shutil.copy(SOURCES / "data_source.py", rollout)
+    (packages / ".git").mkdir()
+    (packages / ".git" / "HEAD").write_text(f"{WRITTEN_AGAINST}\n")
     shutil.copy(SOURCES / "train.py", packages)
     shutil.copy(SOURCES / "stray.py", folder)
     seen = "print('0, GPU-1, NVIDIA H100 80GB HBM3, 81559, 550.54.15')"

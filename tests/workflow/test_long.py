@@ -238,7 +238,8 @@ def test_demo_archive_is_replayed_on_an_arm_processor(packed: Path, tmp_path: Pa
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The archive is whole." in done.stdout
-    assert "The archive was made on another kind of processor." in done.stdout
+    # The emulated machine does not name its processor.
+    assert "Whether the archive was made on the same kind of processor is not known." in done.stdout
     assert "close: leverage-2/evidence.json" in done.stdout, "the same digits: nothing was shown"
     assert "DIFFERS" not in done.stdout
 

@@ -16,6 +16,11 @@ from slime_stand_ins import build
 from tests.tiny_model import sample_rows, write_tiny_model
 
 from common.files import write_json, write_jsonl
+from grpo.flops import forward_flops, iteration_flops
+from grpo.schedule import batch_of
+from grpo.shape import Qwen3Shape
+from slime_engine.commit import WRITTEN_AGAINST
+from trading.strata import strata
 
 pytestmark = pytest.mark.slow
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -31,7 +36,7 @@ FLAGS = [
 def samples(split: str, count: int) -> list[dict[str, Any]]:
     rows = sample_rows(count)
     for number, row in enumerate(rows):
-        row["metadata"] |= {"split": split, "next_price": 101.0 if number % 2 else 99.0}
+        row["metadata"] |= {"id": f"{split}-{number:06d}", "split": split, "next_price": 101.0 if number % 2 else 99.0}
     return rows
 
 
@@ -142,17 +147,21 @@ def test_a_training_leaves_metrics_manifest_and_a_checkpoint_of_the_last_iterati
     assert (manifest["engine"], manifest["name"], manifest["iteration"]) == ("slime", "iter_0000004", 4)
     assert manifest["checkpoint"].endswith("/slime/iter_0000003")  # slime counts from 0
     assert (training.out / manifest["checkpoint"] / ".metadata").is_file()
-    assert manifest["versions"]["slime"] == "0.2.1"
+    assert (manifest["versions"]["slime"], manifest["versions"]["slime_commit"]) == ("0.2.1", WRITTEN_AGAINST)
+    assert "warning" not in done.stdout
     assert manifest["device_name"] == "1 x NVIDIA H100 80GB HBM3"
     rows = training.rows()
     assert [row["iteration"] for row in rows] == [1, 2, 3, 4]
     # Answers 0, 3, 6 of eight say Buy, 2 and 5 nothing that counts.
     assert (rows[0]["buy"], rows[0]["invalid"]) == (3 / 8, 2 / 8)
     assert (rows[0]["kl"], rows[0]["entropy"], rows[0]["clip_fraction"], rows[0]["grad_norm"]) == (0.5, 0.7, 0.25, 1.5)
-    assert (rows[0]["tokens_per_second"], rows[0]["reference_seconds"]) == (3.0, 1.0)
-    # An iteration's seconds are its own; slime's step time holds the validation of the one before, too.
-    assert [row["seconds"] for row in rows] == [8.0] * 4
-    assert [row["step_seconds"] for row in rows] == [38.0, 8.0, 38.0, 8.0]
+    assert (rows[0]["tokens_per_second"], rows[0]["reference_seconds"]) == (2.4, 1.0)
+    # An iteration's seconds are its own; slime's step time holds what follows on the one before, too.
+    assert [(row["seconds"], row["handover_seconds"]) for row in rows] == [(10.0, 2.0)] * 4
+    assert [row["step_seconds"] for row in rows] == [40.0, 10.0, 43.0, 10.0]
+    forward = forward_flops(Qwen3Shape(**manifest["shape"]), [4] * 4, [3] * 8, 2)
+    speed = iteration_flops(forward, updated=True) / 10
+    assert [(row["model_flops_per_second"], row["mfu"]) for row in rows] == [(speed, speed / 989e12)] * 4
     assert [row["incomplete"] for row in rows] == [False] * 4
     assert [row["learning_rate"] for row in rows] == [0.005, 0.01, 0.01, 0.01]
     assert [("validation" in row) for row in rows] == [False, True, False, True]
@@ -194,8 +203,17 @@ def test_it_goes_on_from_the_last_whole_checkpoint(training: Training) -> None:
     longer = training.run("--iterations=8")
     assert "resuming after iteration 2" in longer.stdout
     assert [row["iteration"] for row in training.rows()] == list(range(1, 9))
+    # Whatever was killed, iteration 7 asks the prompts that the other engine's asks.
+    classes = strata([row["metadata"] for row in samples("train", 10)], balance=True)
+    asked = [json.loads(line) for line in (training.folder / "stand-ins" / "asked.jsonl").read_text().splitlines()]
+    assert [row["rollout"] for row in asked] == [0, 1, 2, 2, 3, *range(2, 8)]
+    for row in asked:
+        assert row["ids"] == [f"train-{number:06d}" for number in batch_of(row["rollout"] + 1, classes, 4, 0)]
+    (training.folder / "stand-ins" / "packages" / ".git" / "HEAD").write_text("ab" * 20)
     again = training.run("--iterations=8")
     assert again.returncode == 0
+    assert f"train: warning: slime is at commit {'ab' * 20}, this project was written against" in again.stdout
+    assert json.loads((training.out / "checkpoint.json").read_text())["versions"]["slime_commit"] == "ab" * 20
     assert "resuming" not in again.stdout  # nothing is started for what is done
 
 

@@ -20,6 +20,8 @@ from archiving.verification.slides import read_slides
 TIMED = {
     "seconds",
     "rollout_seconds",
+    "handover_seconds",
+    "step_seconds",
     "reference_seconds",
     "update_seconds",
     "tokens_per_second",
@@ -168,15 +170,16 @@ def _texts(name: str, before: bytes, after: bytes) -> Difference:
     return Difference(name, CLOSE, "the same words, other bytes")
 
 
-def told(found: list[Difference], same_processor: bool, strict: bool) -> tuple[list[str], bool]:
+def told(found: list[Difference], same_processor: bool | None, strict: bool) -> tuple[list[str], bool]:
     """What to print, and whether the promise is kept.
 
     Parameters
     ----------
     same_processor
-        Whether this machine has the kind of processor that the archive was made on: then bytes must be equal.
+        Whether this machine has the kind of processor that the archive was made on: then bytes must be equal. None if
+        that is not known.
     strict
-        Whether numbers have to be within the tolerance on another kind too; pictures and pages are only reported.
+        Whether numbers have to be within the tolerance otherwise, too; pictures and pages are only reported.
     """
     equal = [row for row in found if row.kind == SAME]
     rest = [row for row in found if row.kind != SAME]
@@ -186,6 +189,7 @@ def told(found: list[Difference], same_processor: bool, strict: bool) -> tuple[l
         return lines, True
     if same_processor:
         return [*lines, "The processor is of the same kind, so every byte should be the same."], False
-    lines.append("The archive was made on another kind of processor.")
+    unknown = "Whether the archive was made on the same kind of processor is not known."
+    lines.append(unknown if same_processor is None else "The archive was made on another kind of processor.")
     beyond = [row for row in rest if row.kind == OTHER and row.name.endswith((".json", ".csv", ".jsonl"))]
     return lines, not (strict and beyond)

@@ -21,6 +21,7 @@ args = argparse.Namespace(
 samples = [Sample(group_index=0, index=i, response="a", response_length=3 + i, reward=math.nan) for i in (0, 1)]
 _log_rollout_data(6, args, samples, None, 4.0)
 _log_eval_rollout_data(6, args, {"validation": {"rewards": [1.0, math.nan], "samples": samples}})
-for name, seconds in (("actor_train", 5.0), ("train", 6.0), ("train_wait", 4.5), ("ref_log_probs", 1.0)):
+times = {"actor_train": 5.0, "train": 6.0, "train_wait": 4.5, "ref_log_probs": 1.0, "update_weights": 2.0}
+for name, seconds in times.items():
     Timer().add(name, seconds)
 log_perf_data_raw(6, args, True, None)

@@ -1,4 +1,4 @@
-"""What is looked at before the job starts."""
+"""What is looked at before Ray starts."""
 
 from __future__ import annotations
 

@@ -42,7 +42,13 @@ def sample(response: str, index: int = 0, split: str = "train", status: Status =
     hour = {"id": f"{split}-000000", "timestamp": "t", "current_price": 100.0, "next_price": 101.0, "split": split}
     prompt = [{"role": "user", "content": "rising\nstrong"}]
     return SimpleNamespace(
-        response=response, status=status, metadata=hour, index=index, prompt=prompt, response_length=4
+        response=response,
+        status=status,
+        metadata=hour,
+        index=index,
+        prompt=prompt,
+        response_length=4,
+        tokens=[0] * 11,
     )
 
 

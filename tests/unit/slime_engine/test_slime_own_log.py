@@ -14,6 +14,7 @@ from test_slime_own_parser import SOURCES, STUBS, pytestmark  # noqa: F401 - ski
 
 from slime_engine.collect import _WHOLE, Collector, Sizes
 from slime_engine.logs import parse_line
+from slime_engine.speed import iteration_seconds
 
 # What comes out of a running Megatron or Ray only: lines of steps and rollouts, and how the other hooks are called.
 FORMS = [
@@ -23,6 +24,11 @@ FORMS = [
         "backends/megatron_utils/model.py",
         "custom_before_train_step_hook(args, rollout_id, step_id, model, optimizer, opt_param_scheduler)",
     ),
+    *(
+        ("backends/megatron_utils/actor.py", f"    @timer\n    def {name}(self")
+        for name in ("sleep", "wake_up", "update_weights", "save_model")
+    ),
+    ("backends/megatron_utils/actor.py", 'with timer("data_preprocess"):'),
     ("ray/rollout.py", "return self.custom_reward_post_process_func(self.args, samples)"),
 ]
 
@@ -43,6 +49,7 @@ def test_what_slime_logs_is_read(tmp_path: Path) -> None:
     for record in records:
         collector.take(record)
     assert collector.parts[7].perf.keys() >= _WHOLE
+    assert iteration_seconds(collector.parts[7].perf) == 4.0 + 6.0 + 2.0
 
 
 @pytest.mark.parametrize(("file", "words"), FORMS)

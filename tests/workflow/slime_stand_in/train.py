@@ -1,4 +1,4 @@
-"""In place of slime's train.py: the rollout numbers, files and lines of v0.2.1, the hook's reward. Trains nothing."""
+"""In place of slime's train.py: numbers, files and lines of v0.2.1, our data source and hooks. Trains nothing."""
 
 import argparse
 import asyncio
@@ -14,7 +14,6 @@ from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
-import torch
 import yaml
 
 folder = Path(os.environ["STAND_IN"])
@@ -32,6 +31,7 @@ for name in ("load", "save", "ref-load", "prompt-data", "custom-config-path"):
     parser.add_argument(f"--{name}", type=Path if name in ("load", "save", "ref-load") else str)
 for name in ("num-rollout", "rollout-batch-size", "n-samples-per-prompt", "num-steps-per-rollout", "save-interval"):
     parser.add_argument(f"--{name}", type=int)
+parser.add_argument("--data-source-path", type=load)
 parser.add_argument("--custom-rm-path", type=load)
 parser.add_argument("--custom-reward-post-process-path", type=load)
 parser.add_argument("--custom-megatron-before-train-step-hook-path", type=load)
@@ -51,19 +51,26 @@ class Status(enum.Enum):
     COMPLETED = "completed"
 
 
+PROMPT_TOKENS = 4
+HANDOVER = {"sleep": 0.25, "update_weights": 1.0, "wake_up": 0.25, "data_preprocess": 0.5}
 ANSWERS = ("<answer>Buy</answer>", "<answer>Sell</answer>", "no")
 
 
-def ask(path, first, count):
-    rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
-    samples = []
-    for index in range(first, first + count):
-        row = rows[index % len(rows)]
-        response = ANSWERS[index % 3] + "<|im_end|>"
-        sample = SimpleNamespace(**row, index=index, response=response, response_length=3, status=Status.COMPLETED)
+def answered(samples):
+    for sample in samples:
+        sample.response, sample.response_length = ANSWERS[sample.index % 3] + "<|im_end|>", 3
+        sample.tokens = [0] * (PROMPT_TOKENS + sample.response_length)
+        sample.status = Status.COMPLETED
         sample.reward = asyncio.run(args.custom_rm_path(args, sample))
-        samples.append(sample)
     return samples
+
+
+def rollout(number):
+    groups = source.get_samples(args.rollout_batch_size)
+    asked = {"rollout": number, "ids": [group[0].metadata["id"] for group in groups]}
+    with open(folder / "asked.jsonl", "a") as handle:
+        handle.write(json.dumps(asked) + "\n")
+    return answered([sample for group in groups for sample in group])
 
 
 def say(actor, place, kind, number, values):
@@ -77,7 +84,8 @@ def hang():
 
 def validate(number, trained=True):
     if args.eval_interval:
-        ask(args.eval_prompt_data[1], 0, len(Path(args.eval_prompt_data[1]).read_text().splitlines()))
+        rows = [json.loads(line) for line in Path(args.eval_prompt_data[1]).read_text().splitlines()]
+        answered([SimpleNamespace(**row, index=index) for index, row in enumerate(rows)])
         if trained and str(number) == os.environ.get("STAND_IN_HANGS_IN_EVAL"):
             hang()
         say("RolloutManager", "rollout.py:577", "eval", number, {"eval/validation": 0.5})
@@ -87,6 +95,8 @@ tracker = args.load / "latest_checkpointed_iteration.txt"
 start = int(tracker.read_text()) + 1 if tracker.exists() else 0
 size, steps = args.rollout_batch_size * args.n_samples_per_prompt, args.num_steps_per_rollout
 print(f"> starting at {start}")
+source = args.data_source_path(args)
+source.load(start - 1)
 for number in range(start, args.num_rollout):
     if number == 0:
         validate(number, trained=False)
@@ -94,7 +104,7 @@ for number in range(start, args.num_rollout):
         raise RuntimeError("CUDA out of memory (stand-in)")
     if str(number) == os.environ.get("STAND_IN_HANGS_AT"):
         hang()
-    samples = ask(args.prompt_data, number * size, size)
+    samples = rollout(number)
     raw, made = args.custom_reward_post_process_path(args, samples)
     assert len(raw) == len(made) == size
     say("RolloutManager", "rollout.py:611", "perf", number, {"perf/rollout_time": 2.0, "rollout/x": 3.0})
@@ -106,16 +116,17 @@ for number in range(start, args.num_rollout):
         loss = 9.0 * number if str(number) in os.environ.get("STAND_IN_SPIKES", "").split() else 0.01
         values = {"loss": loss, "kl_loss": 0.5, "entropy_loss": 0.7, "pg_clipfrac": 0.25, "grad_norm": 1.5}
         say("TrainActor", "model.py:674", "step", step, {f"train/{name}": value for name, value in values.items()})
-    times = {"perf/actor_train_time": 5.0, "perf/ref_log_probs_time": 1.0, "perf/train_time": 6.0}
-    # The trainer waits for the rollout, and before it for what follows on an iteration: here 30 s of validation.
+    times = {f"perf/{name}_time": value for name, value in HANDOVER.items()}
+    times |= {"perf/actor_train_time": 5.0, "perf/ref_log_probs_time": 1.0, "perf/train_time": 6.0}
+    # The trainer waits for the rollout, and before it for what follows on an iteration: a save and a validation.
     validated = args.eval_interval and number % args.eval_interval == 0
-    times["perf/step_time"] = 8.0 + (30.0 if validated else 0.0)
+    if number > start and number % args.save_interval == 0:
+        times["perf/save_model_time"] = 3.0
+    times["perf/step_time"] = 10.0 + (30.0 if validated else 0.0) + times.get("perf/save_model_time", 0.0)
     say("TrainActor", "train_metric_utils.py:44", "perf", number, times)
     if (number + 1) % args.save_interval == 0:
         shutil.copytree(args.ref_load / "release", args.save / f"iter_{number:07d}")
         (args.save / tracker.name).write_text(str(number))
-        state = args.save / f"rollout/global_dataset_state_dict_{number}.pt"
-        state.parent.mkdir(exist_ok=True)
-        torch.save({"sample_group_index": (number + 1) * args.rollout_batch_size}, state)
+        source.save(number)
     if args.eval_interval and (number + 1) % args.eval_interval == 0:
         validate(number)
