@@ -92,10 +92,7 @@ def test_a_checkpoint_of_a_gpu_exports_on_a_cpu(model: Path, tmp_path: Path) -> 
 
 HAS_ENGINE = importlib.util.find_spec("transformer_engine") is not None
 NEEDS_ENGINE = pytest.mark.skipif(not HAS_ENGINE, reason="TransformerEngine is not installed")
-OPTIMIZERS = [
-    "replicated",
-    *(pytest.param(name, marks=NEEDS_ENGINE) for name in ("distributed", "offloaded")),
-]
+OPTIMIZERS = ["replicated", pytest.param("distributed", marks=NEEDS_ENGINE), "offloaded"]
 
 
 @pytest.mark.parametrize("how", [[], ["--recompute"]], ids=" ".join)
@@ -178,11 +175,7 @@ def test_training_in_bfloat16_resumes_and_says_how_fast_it_was(model: Path, tmp_
     ("size", "how"),
     [
         ((28, 1024, 16, 8, 128, 3072, 151_936), ["--precision=bf16"]),
-        pytest.param(
-            (36, 2560, 32, 8, 128, 9728, 151_936),
-            ["--precision=bf16", "--recompute", "--optimizer=offloaded"],
-            marks=NEEDS_ENGINE,
-        ),
+        ((36, 2560, 32, 8, 128, 9728, 151_936), ["--precision=bf16", "--recompute", "--optimizer=offloaded"]),
     ],
     ids=["0.6B", "4B"],
 )
