@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from typing import Any
 
 import pytest
-from project_copy import Workflow
+from project_copy import DEMO_ON_A_GPU, Workflow
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,16 @@ def test_a_bad_value_names_each_place_it_may_be_from(workflow: Workflow) -> None
     elsewhere.write_text("run: 3\n")
     done = workflow.snakemake("--dry-run", "--configfile", elsewhere)
     assert f"configuration error: {elsewhere}: {line}" in done.stderr.splitlines()
+
+
+def test_the_demo_runs_on_a_gpu_by_the_way_out_that_its_refusal_names(workflow: Workflow) -> None:
+    done = workflow.snakemake("--dry-run", "--config", "device=cuda")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("configuration error: ")]
+    named = re.search(r"\(--config (\w+)='(.+)' sets it\)\.$", line)
+    assert named, line
+    said = workflow.run("--dry-run", "--config", "device=cuda", f"{named[1]}={named[2]}")
+    assert "\ntrain " in said
+    workflow.run("--dry-run", "--configfile", workflow.configuration("gpu", DEMO_ON_A_GPU))
 
 
 @pytest.mark.parametrize(
