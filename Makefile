@@ -53,7 +53,7 @@ test-cluster: $(READY) ## real Slurm and Apptainer, set up for it as root on Deb
 test-long: $(READY) ## the long tests: the whole demo and more, up to 2 hours (ARGS="-k words" for some)
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
-test-gpu: $(READY) ## what needs a GPU, in .venv or in IMAGE=<file>.sif; skipped, saying so, where something is missing
+test-gpu: $(READY) ## what needs a GPU, in .venv or in IMAGE=<file>.sif; numbers to benchmarks/results/ (GPU_RESULTS=folder: there)
 	@$(if $(IMAGE),$(IN_IMAGE),$(BIN)/python) -m pytest -rs -m gpu $(wildcard tests/workflow/test_gpu*.py) $(ARGS)
 
 plan: $(READY) ## what the next run would do, and what it takes (CONFIG=..., PROFILE=slurm for one on a cluster, GPU=h200)

@@ -3,7 +3,8 @@
     python benchmarks/inference_throughput.py --model results/demo/model/trained --device cuda --max-new-tokens 512 \
         --samples results/demo/samples/test.jsonl --output benchmarks/results/inference-throughput.json
 
-Both decode greedily; starting and loading is counted apart. Each runs in a process of its own, one after the other.
+Without a model at hand, `--shape 0.6b` in place of --model takes one of random weights. Both decode greedily; starting
+and loading is counted apart. Each runs in a process of its own, one after the other.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
+from random_model import SHAPES, write_random_model
 from running import machine, started
 
-from common.errors import run
+from common.errors import InputError, run
 from common.files import read_json, read_jsonl, write_json, write_jsonl
 from common.provenance import record
 from inference.asking import PACKAGES
@@ -36,7 +38,8 @@ def arguments() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("--model", type=Path, required=True, help="Hugging Face folder of a Qwen3")
+    add("--model", type=Path, help="Hugging Face folder of a Qwen3")
+    add("--shape", choices=list(SHAPES), help="in its place: a model of random weights of this size")
     add("--samples", type=Path, required=True, help="samples/test.jsonl")
     add("--count", type=int, default=256, help="samples that are asked, from the first (default: 256)")
     add("--device", choices=("cpu", "cuda"), required=True, help="the same for both")
@@ -45,7 +48,10 @@ def arguments() -> argparse.Namespace:
     add("--flags", default="", help="more flags of infer.py, such as '--data=2 --attention=triton'")
     add("--only", choices=("transformers",), help=argparse.SUPPRESS)  # this program's own child
     add("--output", type=Path, required=True, help="results as JSON")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not args.model and not args.shape:
+        raise InputError("which model is not said: give --model or --shape.")
+    return args
 
 
 def main() -> None:
@@ -55,16 +61,20 @@ def main() -> None:
         write_json(args.output, transformers_speed(args))
         return
     with tempfile.TemporaryDirectory() as folder:
+        if args.shape:
+            args.model = write_random_model(args.shape, Path(folder) / "model")
         samples = Path(folder) / "samples.jsonl"
         write_jsonl(samples, read_jsonl(args.samples)[: args.count])
         sglang, answers = sglang_speed(args, samples, Path(folder))
         out = Path(folder) / "transformers.json"
-        command = [sys.executable, __file__, *sys.argv[1:], "--only=transformers", f"--samples={samples}"]
-        started([*command, f"--output={out}"])
-        other = read_json(out)
+        given = [*sys.argv[1:], f"--model={args.model}", f"--samples={samples}"]
+        started([sys.executable, __file__, *given, "--only=transformers", f"--output={out}"])
+        other, made_from = read_json(out), record(args, {"model": args.model, "samples": args.samples}, PACKAGES)
     said = other.pop("answers")
     same = sum(a == b for a, b in zip(answers, said, strict=True))
     result = {
+        "what": "tokens of answers a second of infer.py (SGLang) and of transformers, on the same model, questions and "
+        "device",
         "machine": machine(args.device),
         "samples": len(answers),
         "sglang": sglang,
@@ -72,7 +82,7 @@ def main() -> None:
         "times_as_fast": round(sglang["tokens_per_second"] / other["tokens_per_second"], 2),
         "same_answers": same / len(answers),
     }
-    write_json(args.output, {**result, **record(args, {"model": args.model, "samples": args.samples}, PACKAGES)})
+    write_json(args.output, {**result, **made_from})
     print(json.dumps(result, indent=2))
 
 

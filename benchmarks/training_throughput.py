@@ -5,6 +5,7 @@
         --weights results/demo/model/megatron --train results/demo/samples/train.jsonl --device cuda --precision bf16 \
         --max-new-tokens 14 --output benchmarks/results/training-throughput.json
 
+Without a model at hand, `--shape 0.6b` in place of --base and --weights takes one of random weights.
 TRL's GRPOTrainer samples with transformers' generate. Both take the same number of optimiser steps on batches of the
 same size, against the same reference, with the same reward. Each runs in a process of its own, one after the other.
 """
@@ -24,6 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
+from random_model import SHAPES, write_random_model
 from running import machine, started
 
 from common.errors import InputError, run
@@ -32,6 +34,7 @@ from common.provenance import record
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 PACKAGES = ("torch", "megatron-core", "transformers", "trl", "accelerate")
+INSTALL = "python -m pip install --no-deps -r benchmarks/trl.txt"
 FIRST = 2  # iterations that are left out: what is compiled and allocated once
 
 
@@ -39,8 +42,9 @@ def arguments() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("--base", type=Path, required=True, help="Hugging Face folder of a Qwen3")
-    add("--weights", type=Path, required=True, help="the folder that import_weights.py made of it")
+    add("--base", type=Path, help="Hugging Face folder of a Qwen3")
+    add("--weights", type=Path, help="the folder that import_weights.py made of it")
+    add("--shape", choices=list(SHAPES), help="in their place: a model of random weights of this size")
     add("--train", type=Path, required=True, help="samples/train.jsonl")
     add("--device", choices=("cpu", "cuda"), required=True, help="the same for both")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="the same for both (default: fp32)")
@@ -53,7 +57,10 @@ def arguments() -> argparse.Namespace:
     add("--kl-beta", type=float, default=0.01, help="above 0, so that both have a reference (default: 0.01)")
     add("--only", choices=("trl",), help=argparse.SUPPRESS)  # this program's own child
     add("--output", type=Path, required=True, help="results as JSON")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not (args.base and args.weights) and not args.shape:
+        raise InputError("which model is not said: give --base and --weights, or --shape.")
+    return args
 
 
 def main() -> None:
@@ -62,23 +69,33 @@ def main() -> None:
     if args.iterations <= FIRST:
         raise InputError(f"--iterations: {args.iterations} given, more than {FIRST} are needed.")
     if not importlib.util.find_spec("trl"):
-        raise InputError("TRL is not installed: python -m pip install --no-deps -r benchmarks/trl.txt")
+        raise InputError(f"TRL is not installed: {INSTALL}")
     if args.only:
         write_json(args.output, trl_speed(args))
         return
     with tempfile.TemporaryDirectory() as folder:
+        if args.shape:
+            take_random(args, Path(folder))
         own = own_speed(args, Path(folder))
         out = Path(folder) / "trl.json"
-        started([sys.executable, __file__, *sys.argv[1:], "--only=trl", f"--output={out}"])
-        other = read_json(out)
+        given = [*sys.argv[1:], f"--base={args.base}", f"--weights={args.weights}"]
+        started([sys.executable, __file__, *given, "--only=trl", f"--output={out}"])
+        other, made_from = read_json(out), record(args, {"base": args.base, "train": args.train}, PACKAGES)
     result = {
+        "what": "tokens of answers a second of train.py and of TRL, on the same model, samples and device",
         "machine": machine(args.device),
         "own_loop": own,
         "trl": other,
         "times_as_fast": round(own["tokens_per_second"] / other["tokens_per_second"], 2),
     }
-    write_json(args.output, {**result, **record(args, {"base": args.base, "train": args.train}, PACKAGES)})
+    write_json(args.output, {**result, **made_from})
     print(json.dumps(result, indent=2))
+
+
+def take_random(args: argparse.Namespace, folder: Path) -> None:
+    """Make a model of random weights below `folder`, and take it for the one that was given."""
+    args.base, args.weights = write_random_model(args.shape, folder / "base"), folder / "megatron"
+    started([sys.executable, SCRIPTS / "import_weights.py", f"--base={args.base}", f"--output={args.weights}"])
 
 
 def own_speed(args: argparse.Namespace, folder: Path) -> dict[str, float]:

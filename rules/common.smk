@@ -26,7 +26,7 @@ from isolation import (
     sees_gpus,
     used_cache,
 )
-from settings_file import SettingsFileError, read_settings
+from settings_file import SettingsFileError, read_settings, shown_files
 from snakemake.logging import logger
 from training_plan import engine_settings, task_of
 from trading.answered import records_of
@@ -38,13 +38,17 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 def resolved_or_stop(given):
     """The complete configuration; anything wrong with it is one line each, without a traceback, and exit code 1."""
+    files = [Path(file) for file in workflow.overwrite_configfiles or ["config/config.yaml"]]
+    where = f"{shown_files(files, bool(workflow.config_settings.config))}: "
     try:
-        for file in map(Path, workflow.overwrite_configfiles or ["config/config.yaml"]):
+        for file in files:
             if file.is_file():
                 read_settings(file)
         settings = resolve(given, read_schema(Path(workflow.basedir) / "config" / "schema.yaml"))
-        problems = missing_files(settings)
-    except (ConfigurationError, SettingsFileError) as error:
+        problems = [f"{where}{problem}" for problem in missing_files(settings)]
+    except ConfigurationError as error:
+        problems = [f"{where}{problem}" for problem in error.problems]
+    except SettingsFileError as error:
         problems = error.problems
     if problems:
         sys.exit("\n".join(f"configuration error: {problem}" for problem in problems))

@@ -10,7 +10,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 from common.shared_model import undealt
-from inference.settings import HEAD_SIZES
+from inference.settings import CACHED, HEAD_SIZES
 from slime_engine.layout import Layout
 from slime_engine.refusals import refusals
 from trading.prompts import LOOK_BACK
@@ -25,7 +25,7 @@ _TAKEN = ("trained", "base", "journal", "probe-journal", "variants-journal", "pr
 
 def contradictions(settings: Settings) -> list[str]:
     """One line for each."""
-    parts = (_run, _sources, _splits, _training, _hours, _rules, _variants)
+    parts = (_run, _sources, _splits, _training, _inference, _hours, _rules, _variants)
     return [line for part in parts for line in part(settings)]
 
 
@@ -64,7 +64,8 @@ def _splits(settings: Settings) -> list[str]:
         divisor = f"a divisor of heads ({tiny['heads']})"
         problems.append(problem("base_model.tiny.query_groups", tiny["query_groups"], divisor))
     if settings["device"] == "cuda" and tiny["head_dim"] not in HEAD_SIZES:
-        sizes = f"{listed([str(size) for size in HEAD_SIZES])} with device: cuda, for SGLang's kernels there"
+        sizes = f"{listed([str(size) for size in HEAD_SIZES])} with device: cuda, for SGLang's kernels there "
+        sizes += f"(--config base_model='{{tiny: {{head_dim: {HEAD_SIZES[0]}}}}}' sets it)"
         problems.append(problem("base_model.tiny.head_dim", tiny["head_dim"], sizes))
     parts = {name: tiny[name] for name in ("heads", "query_groups", "ffn")}
     train, servers = settings["train"], {"infer.tensor": settings["infer"]["tensor"]}
@@ -92,7 +93,21 @@ def _training(settings: Settings) -> list[str]:
     if train["prompts_per_iteration"] % parts:
         multiple = f"a multiple of {parts} (updates_per_iteration x data, x 2 with balance_directions)"
         problems.append(problem("train.prompts_per_iteration", train["prompts_per_iteration"], multiple))
-    return problems + (_slime(settings) if train["engine"] == "slime" else [])
+    if train["engine"] == "slime":
+        return problems + _slime(settings)
+    if settings["device"] == "cpu" and train["optimizer"] != "replicated":
+        plain = "replicated with device: cpu; the others are for GPUs"
+        problems.append(problem("train.optimizer", train["optimizer"], plain))
+    return problems
+
+
+def _inference(settings: Settings) -> list[str]:
+    """A cache on which answers would depend."""
+    infer = settings["infer"]
+    if settings["device"] == "cpu" or not infer["prefix_cache"] or infer["attention"] in CACHED:
+        return []
+    kernels = f"false, or true with infer.attention: {' or '.join(CACHED)}; with {infer['attention']} answers would "
+    return [problem("infer.prefix_cache", True, f"{kernels}depend on what is in the cache")]
 
 
 def _slime(settings: Settings) -> list[str]:

@@ -20,7 +20,7 @@ from common.errors import InputError, run
 from configuration import ConfigurationError, read_schema, resolve
 from grpo.shape import Qwen3Shape
 from planning.model import weights
-from settings_file import SettingsFileError, read_settings
+from settings_file import SettingsFileError, read_settings, shown_files
 from training_plan import TrainingPlan, described, duration, gpus_of, plan_of, problems, shape_of, unknown
 
 PROJECT = Path(__file__).parents[1]
@@ -240,7 +240,8 @@ def main() -> None:
     except SettingsFileError as error:
         sys.exit(str(error))
     except ConfigurationError as error:
-        sys.exit("\n".join(f"configuration error: {problem}" for problem in error.problems))
+        where = shown_files([options.configfile])
+        sys.exit("\n".join(f"configuration error: {where}: {problem}" for problem in error.problems))
     results = Path("results") / settings["run"]
     try:
         ahead = plan_of(settings, results, GPUS[options.gpu])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ def read_settings(path: Path) -> dict[Any, Any]:
     if problems:
         raise SettingsFileError(*problems)
     return found or {}
+
+
+def shown_files(files: Iterable[Path], more: bool = False) -> str:
+    """Files that settings are from, as a person would type them; `more` if some are from ``--config``."""
+    here = Path.cwd()
+    names = [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]
+    return " and ".join([", ".join(names), "--config"] if more else [", ".join(names)])
 
 
 def repeated(text: str) -> list[str]:

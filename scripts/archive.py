@@ -54,7 +54,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--results", type=Path, required=True, help="results/<run>")
-    add("--configuration", type=json.loads, required=True, help="the resolved configuration, as JSON")
+    add("--configuration", required=True, help="the resolved configuration, as JSON")
     add("--leverages", nargs="+", required=True, help="as they stand in paths")
     add("--data-licence", help="SPDX identifier of the licence of the market's data, if it is not synthetic")
     add("--ledger", type=Path, required=True, help="folder that remembers each variant ever evaluated")
@@ -65,7 +65,36 @@ def arguments() -> argparse.Namespace:
     add("--images", action=argparse.BooleanOptionalAction, required=True, help="whether container images are in it")
     add("--allow-dirty", action=argparse.BooleanOptionalAction, required=True, help="pack uncommitted changes too")
     add("--output", type=Path, required=True, help="<run>.zip; its SHA-256 is written beside it")
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.configuration = resolved(args.configuration)
+    return args
+
+
+# What is read of the configuration; its rule hands over all of it.
+READ = ("run", "market.name", "market.source", "market.csv.path", "market.download.url", "market.download.sha256")
+READ += ("samples", "base_model.name", "base_model.source", "base_model.folder", "base_model.hub.cache")
+READ += ("containers.bootstrap", "evaluate.variants")
+
+
+def resolved(text: str) -> dict[str, Any]:
+    """The configuration that JSON holds.
+
+    Raises
+    ------
+    InputError
+        If it is no JSON, or lacks a key that is read.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"--configuration: not JSON: {error}. Run snakemake archive, which writes it.") from None
+    for key in READ:
+        value = found
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise InputError(f"--configuration: no key {key}. Run snakemake archive, which hands over all of them.")
+            value = value[part]
+    return found
 
 
 def main() -> None:

@@ -207,7 +207,7 @@ def with_megatron(training: Training, held: contextlib.ExitStack) -> Trained | N
     from grpo.qwen3 import layers_of
 
     args, shape, folder = training.args, training.shape, training.folder
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(host_threads(args))
     settings = loop_settings(args)
     ranks = parallel.start(args.device, args.tensor, args.data, args.seed)
     task = build_task(args, training.samples, training.validation, shape.max_positions)
@@ -234,6 +234,13 @@ def with_megatron(training: Training, held: contextlib.ExitStack) -> Trained | N
     device_name = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
     iteration = checkpoint.folder_name(args.iterations)
     return Trained(Journal(folder / "metrics.jsonl").rows, folder / iteration, device_name, layers_of(compute.dtype))
+
+
+def host_threads(args: argparse.Namespace) -> int:
+    """Threads of torch on the CPU: those asked for, or, where Adam's steps are taken there, all that there are."""
+    if args.optimizer != "offloaded":
+        return args.threads
+    return max(args.threads, len(os.sched_getaffinity(0)) // (args.tensor * args.data))
 
 
 def with_slime(training: Training, held: contextlib.ExitStack) -> Trained:
@@ -286,15 +293,15 @@ def check(args: argparse.Namespace) -> None:
         )
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise InputError("train: tensorboard is on, but not installed. pip install tensorboard, or switch it off.")
-    if (
-        args.engine == "megatron"
-        and args.optimizer != "replicated"
-        and (args.device == "cpu" or not importlib.util.find_spec("transformer_engine"))
-    ):
+    if args.engine != "megatron" or args.optimizer == "replicated":
+        return
+    if args.device == "cpu":
+        raise InputError(f"train: optimizer {args.optimizer} needs device: cuda. Use replicated.")
+    if args.optimizer == "distributed" and not importlib.util.find_spec("transformer_engine"):
         # Megatron saves a distributed state of torch's Adam, but cannot load it.
         raise InputError(
-            f"train: optimizer {args.optimizer} needs device: cuda and TransformerEngine, whose Adam can be resumed. "
-            "Use replicated."
+            "train: optimizer distributed needs TransformerEngine, whose Adam can be resumed. "
+            "Use replicated or offloaded."
         )
 
 

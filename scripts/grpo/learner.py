@@ -20,6 +20,7 @@ from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 from grpo.checkpoint import load_weights
 from grpo.cpu import megatron_on_cpu
 from grpo.loss import LossSettings, token_losses
+from grpo.offload import OffloadedAdam
 from grpo.packing import PackedGroups, pack
 from grpo.parallel import Ranks
 from grpo.policy import answer_statistics
@@ -51,8 +52,8 @@ class ComputeSettings:
     recompute
         Whether the backward pass computes each layer's activations again instead of keeping them.
     optimizer
-        Where Adam's state lies: ``replicated`` on every data rank, ``distributed`` over them, or ``offloaded``, which
-        is distributed and in the CPU's memory. Without TransformerEngine the last two cannot be resumed.
+        Where Adam's state lies: ``replicated`` on every data rank, ``distributed`` over them (which cannot be resumed
+        without TransformerEngine), or ``offloaded``, on every data rank's host.
     """
 
     precision: str = "fp32"
@@ -90,29 +91,26 @@ class Learner:
         load_weights(self.model, weights)
         self.reference = build_model(shape, ranks.tensor, dtype).to(ranks.device, dtype).requires_grad_(False)
         self.reference.load_state_dict(self.model.state_dict())
-        distributed = self.compute.optimizer != "replicated"
-        offloaded = self.compute.optimizer == "offloaded"
+        distributed = self.compute.optimizer == "distributed"
         with megatron_on_cpu():
             self.ddp = DistributedDataParallel(
                 self.model.config,
                 DistributedDataParallelConfig(grad_reduce_in_fp32=True, use_distributed_optimizer=distributed),
                 self.model,
             )
-            self.optimizer = get_megatron_optimizer(
-                OptimizerConfig(
-                    optimizer="adam",
-                    lr=0.0,  # set for every iteration
-                    weight_decay=settings.weight_decay,
-                    clip_grad=settings.grad_clip,
-                    params_dtype=dtype,
-                    bf16=dtype is torch.bfloat16,
-                    use_distributed_optimizer=distributed,
-                    optimizer_cpu_offload=offloaded,
-                    optimizer_offload_fraction=1.0 if offloaded else 0.0,
-                    use_torch_optimizer_for_cpu_offload=offloaded,
-                    use_precision_aware_optimizer=offloaded,
-                ),
-                [self.ddp],
+            config = OptimizerConfig(
+                optimizer="adam",
+                lr=0.0,  # set for every iteration
+                weight_decay=settings.weight_decay,
+                clip_grad=settings.grad_clip,
+                params_dtype=dtype,
+                bf16=dtype is torch.bfloat16,
+                use_distributed_optimizer=distributed,
+            )
+            self.optimizer = (
+                OffloadedAdam(self.ddp, config)
+                if self.compute.optimizer == "offloaded"
+                else get_megatron_optimizer(config, [self.ddp])
             )
 
     def sampler(self, stop: int) -> Sampler:

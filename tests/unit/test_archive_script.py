@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from archive_inputs import (
 from pptx import Presentation
 from report_inputs import Run
 
+import archive
 from archiving.reading import png_notes
 from archiving.verification.program import verify
 from common.errors import InputError
@@ -73,6 +76,27 @@ def test_every_number_of_a_deck_has_a_source(tmp_path: Path, hits: float) -> Non
 def test_a_configuration_that_the_run_was_not_made_with_is_refused(project: Path) -> None:
     with pytest.raises(InputError, match=r"train: iterations is 7, data/results/train/checkpoint\.json was made with"):
         pack(project, configuration=CONFIGURATION | {"train": {"iterations": 7}})
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("{}", "no key run. "),
+        ("3", "no key run. "),
+        (json.dumps(CONFIGURATION | {"market": None}), "no key market.name. "),
+        (json.dumps(CONFIGURATION | {"evaluate": {}}), "no key evaluate.variants. "),
+        ("{run: made}", "not JSON: Expecting property name enclosed in double quotes"),
+    ],
+)
+def test_a_configuration_that_is_none_is_one_line(text: str, line: str) -> None:
+    program = Path(archive.__file__)
+    options = ["--results=r", "--leverages=2", "--ledger=l", "--snakemake=s", "--output=o.zip"]
+    options += [f"--{name}" for name in ("market-data", "unmasked-answers", "weights", "images", "allow-dirty")]
+    command = [sys.executable, program, f"--configuration={text}", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"archive: error: --configuration: {line}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_number_that_no_field_gives_is_refused(project: Path) -> None:

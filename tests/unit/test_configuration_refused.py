@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from configuration_inputs import SCHEMA, with_value
 
+from common.errors import InputError
 from configuration import ConfigurationError, missing_files, resolve
+from inference.settings import ATTENTION, CACHED, Hardware
 from trading.evidence.case import LEAST_BARS
 
 SECTIONS = [name for name, sub in SCHEMA["properties"].items() if sub.get("type") == "object"]
@@ -210,11 +212,39 @@ def test_processes_that_cannot_share_the_tiny_model_in_sglang_are_refused() -> N
 
 
 def test_heads_without_kernels_on_a_gpu_are_refused_before_anything_runs() -> None:
-    line = "base_model.tiny.head_dim: given 16; allowed: 64, 128, 256 with device: cuda, for SGLang's kernels there."
+    line = (
+        "base_model.tiny.head_dim: given 16; allowed: 64, 128, 256 with device: cuda, for SGLang's kernels there "
+        "(--config base_model='{tiny: {head_dim: 64}}' sets it)."
+    )
     assert problems({"run": "x", "device": "cuda"}) == [line]
     resolve({"run": "x", "device": "cuda", "base_model": {"tiny": {"head_dim": 128}}}, SCHEMA)
     resolve({"run": "x", "device": "cuda", "base_model": {"source": "folder", "folder": "a"}}, SCHEMA)  # read later
     resolve({"run": "x"}, SCHEMA)
+
+
+@pytest.mark.parametrize("optimizer", ["distributed", "offloaded"])
+def test_an_optimiser_for_gpus_is_refused_on_a_cpu_before_anything_runs(optimizer: str) -> None:
+    given = {"run": "x", "device": "cpu", "train": {"optimizer": optimizer}}
+    line = f'train.optimizer: given "{optimizer}"; allowed: replicated with device: cpu; the others are for GPUs.'
+    assert problems(given) == [line]
+    resolve(given | {"device": "cuda", "base_model": {"tiny": {"head_dim": 64}}}, SCHEMA)
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_kernels_whose_answers_depend_on_the_cache_are_refused_with_it_before_anything_runs(attention: str) -> None:
+    infer = {"prefix_cache": True, "attention": attention}
+    given = {"run": "x", "device": "cuda", "base_model": {"tiny": {"head_dim": 64}}, "infer": infer}
+    resolve(given | {"infer": infer | {"prefix_cache": False}}, SCHEMA)
+    resolve(given | {"device": "cpu"}, SCHEMA)  # there it has kernels of its own
+    if attention in CACHED:
+        resolve(given, SCHEMA)
+        return
+    with pytest.raises(InputError, match=r"infer\.prefix_cache"):  # the job's own check agrees
+        Hardware("cuda", attention=attention, prefix_cache=True).check()
+    assert problems(given) == [
+        "infer.prefix_cache: given true; allowed: false, or true with infer.attention: fa3 or triton; with flashinfer "
+        "answers would depend on what is in the cache."
+    ]
 
 
 def test_an_unknown_key_is_named_with_the_one_that_was_probably_meant() -> None:

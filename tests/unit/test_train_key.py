@@ -83,11 +83,32 @@ def test_validation_is_not_and_weight_decay_has_a_version_of_its_own(key, tmp_pa
     assert key("--engine=slime", "--weight-decay=0.1")["version"] == train.TRAINING_VERSION
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_an_optimiser_that_could_not_be_resumed_is_refused(key, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    key(f"--device={device}", "--optimizer=offloaded")
+@pytest.mark.parametrize(
+    ("device", "optimizer", "words"),
+    [
+        ("cpu", "offloaded", "optimizer offloaded needs device: cuda. Use replicated."),
+        ("cpu", "distributed", "optimizer distributed needs device: cuda. Use replicated."),
+        ("cuda", "distributed", "optimizer distributed needs TransformerEngine"),
+    ],
+)
+def test_an_optimiser_that_could_not_be_resumed_is_refused(
+    key, device: str, optimizer: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="optimizer offloaded needs device: cuda and TransformerEngine"):
+    key(f"--device={device}", f"--optimizer={optimizer}")
+    with pytest.raises(InputError, match=words):
         train.check(train.arguments())
     key(f"--device={device}")
     train.check(train.arguments())
+
+
+def test_offloading_needs_no_transformer_engine_and_takes_its_share_of_the_processors(
+    key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(train.os, "sched_getaffinity", lambda _: set(range(16)))
+    assert key("--device=cuda", "--optimizer=offloaded", "--data=2") != key("--device=cuda", "--data=2")
+    assert train.host_threads(train.arguments()) == 1
+    key("--device=cuda", "--optimizer=offloaded", "--data=2", "--prompts-per-iteration=8")
+    train.check(train.arguments())
+    assert train.host_threads(train.arguments()) == 8

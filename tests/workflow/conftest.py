@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import gpu_results
 import pytest
 from project_copy import IMAGE, Workflow, copy_project
 
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs the workflow for real comes last: a broken unit test is reported first."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests on a GPU measured: a passing test's own words are not shown."""
+    if gpu_results.LINES:
+        terminalreporter.section("measured")
+        for line in gpu_results.LINES:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture

@@ -1,12 +1,21 @@
-"""Run by test_gpu.py: three iterations of a large model on one GPU; prints each one's metrics and memory."""
+"""Run by test_gpu.py: three iterations of a large model on one GPU; prints each one's metrics and memory.
+
+And what the planner says of them, beside what was measured.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from grpo.shape import Qwen3Shape
 
 PROMPTS, GROUP, LENGTH, ANSWER = 8, 8, 512, 128
 MICRO_BATCH = 2 * (LENGTH + GROUP * ANSWER)  # two groups
@@ -16,6 +25,52 @@ TASK = {
     **{"samples": PROMPTS * GROUP, "group": GROUP, "prompt": LENGTH, "answer": ANSWER, "micro_batch": MICRO_BATCH},
     "pool": 0.0,
 }
+
+
+def compared(
+    shape: Qwen3Shape, settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str, memory: float
+) -> dict[str, Any]:
+    """Memory, seconds and tokens a second as planned, and as the iterations `rows` had them, the first left out.
+
+    Parameters
+    ----------
+    settings
+        Of `planning.machine.own_loop`.
+    name, memory
+        Of the GPU; of one without a data sheet there is no planned time.
+    """
+    from common.datasheet import known
+    from planning.machine import Task, own_loop
+    from planning.memory import OVERHEAD, footprint
+    from planning.pace import pace
+
+    task, engine, gpu = Task(**TASK), own_loop(**settings), known(name)
+    expected = pace(shape, engine, task, gpu, None) if gpu else None
+    later = rows[1:]
+
+    def median(*parts: str) -> float:
+        return statistics.median(sum(row[part] for part in parts) for row in later)
+
+    return {
+        "what": "three iterations of this project's loop on a Qwen3 of random weights: as planned, and the medians of "
+        "the second and third; tokens are those of prompts and answers",
+        "planned": {
+            "gigabytes": (footprint(shape, engine, task, memory).peak - OVERHEAD) / 1e9,
+            "seconds": expected and expected.iteration,
+            "rollout_seconds": expected and expected.rollout,
+            "update_seconds": expected and expected.update,
+            "tokens_per_second": expected and expected.tokens_per_second,
+        },
+        "measured": {
+            "gigabytes": rows[-1]["gigabytes"],
+            "seconds": median("seconds"),
+            "rollout_seconds": median("rollout_seconds"),
+            "update_seconds": median("reference_seconds", "update_seconds"),
+            "tokens_per_second": statistics.median(
+                task.samples * (task.prompt + row["response_tokens"]) / row["seconds"] for row in later
+            ),
+        },
+    }
 
 
 def main() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
-from project_copy import Workflow
+from project_copy import DEMO_ON_A_GPU, Workflow
 
 
 @pytest.mark.parametrize(
@@ -43,9 +46,49 @@ def test_a_bad_configuration_stops_with_one_line_for_each_problem(
     said = [line for line in done.stderr.splitlines() if line.startswith("configuration error: ")]
     assert len(said) == len(lines)
     for line, start in zip(said, lines, strict=True):
-        assert line.startswith(f"configuration error: {start}")
+        assert line.startswith(f"configuration error: config/bad.yaml: {start}")
     assert "Traceback" not in done.stderr
     assert not (workflow.folder / "results").exists()
+
+
+def test_a_bad_value_names_each_place_it_may_be_from(workflow: Workflow) -> None:
+    line = "run: given 3; allowed: text of letters, digits, dots, dashes and underscores."
+    done = workflow.snakemake("--dry-run", "--config", "run=3")
+    assert f"configuration error: config/config.yaml and --config: {line}" in done.stderr.splitlines()
+    elsewhere = workflow.folder.parent / "mine.yaml"
+    elsewhere.write_text("run: 3\n")
+    done = workflow.snakemake("--dry-run", "--configfile", elsewhere)
+    assert f"configuration error: {elsewhere}: {line}" in done.stderr.splitlines()
+
+
+def test_the_demo_runs_on_a_gpu_by_the_way_out_that_its_refusal_names(workflow: Workflow) -> None:
+    done = workflow.snakemake("--dry-run", "--config", "device=cuda")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("configuration error: ")]
+    named = re.search(r"\(--config (\w+)='(.+)' sets it\)\.$", line)
+    assert named, line
+    said = workflow.run("--dry-run", "--config", "device=cuda", f"{named[1]}={named[2]}")
+    assert "\ntrain " in said
+    workflow.run("--dry-run", "--configfile", workflow.configuration("gpu", DEMO_ON_A_GPU))
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, "config/bad.yaml: No such file or directory. Check the path and its permissions."),
+        ("run: [x\n", "config/bad.yaml, line 2: not YAML: expected ',' or ']', but got '<stream end>'. Mend it."),
+        ("run: 3\n", "configuration error: config/bad.yaml: run: given 3; allowed: text of letters, digits,"),
+    ],
+)
+def test_the_plan_which_comes_first_on_a_cluster_names_file_and_line(
+    workflow: Workflow, content: str | None, line: str
+) -> None:
+    if content is not None:
+        (workflow.folder / "config" / "bad.yaml").write_text(content)
+    command = [sys.executable, "rules/plan.py", "--configfile", "config/bad.yaml"]
+    done = subprocess.run(command, cwd=workflow.folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_configuration_file_that_is_not_there_is_named(workflow: Workflow) -> None:

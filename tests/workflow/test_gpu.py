@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gpu_results
 import gpu_steps
 import pytest
 
@@ -18,15 +20,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from conversion import make_base
 from project_copy import PROJECT
+from running import machine
 from test_model_scripts import call, train
 from test_parallel import run, single, worst_gradient, worst_loss
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from training_throughput import INSTALL
 
 from common.datasheet import known
+from common.provenance import record
 from grpo.attention import attention
 from grpo.shape import read_shape
-from planning.machine import Task, own_loop
-from planning.memory import OVERHEAD, footprint
+from planning.model import weights
 from planning.refusal import MEMORY_ERROR
 
 __all__ = ["run", "single"]  # fixtures
@@ -92,10 +96,7 @@ def test_a_checkpoint_of_a_gpu_exports_on_a_cpu(model: Path, tmp_path: Path) -> 
 
 HAS_ENGINE = importlib.util.find_spec("transformer_engine") is not None
 NEEDS_ENGINE = pytest.mark.skipif(not HAS_ENGINE, reason="TransformerEngine is not installed")
-OPTIMIZERS = [
-    "replicated",
-    *(pytest.param(name, marks=NEEDS_ENGINE) for name in ("distributed", "offloaded")),
-]
+OPTIMIZERS = ["replicated", pytest.param("distributed", marks=NEEDS_ENGINE), "offloaded"]
 
 
 @pytest.mark.parametrize("how", [[], ["--recompute"]], ids=" ".join)
@@ -178,11 +179,7 @@ def test_training_in_bfloat16_resumes_and_says_how_fast_it_was(model: Path, tmp_
     ("size", "how"),
     [
         ((28, 1024, 16, 8, 128, 3072, 151_936), ["--precision=bf16"]),
-        pytest.param(
-            (36, 2560, 32, 8, 128, 9728, 151_936),
-            ["--precision=bf16", "--recompute", "--optimizer=offloaded"],
-            marks=NEEDS_ENGINE,
-        ),
+        ((36, 2560, 32, 8, 128, 9728, 151_936), ["--precision=bf16", "--recompute", "--optimizer=offloaded"]),
     ],
     ids=["0.6B", "4B"],
 )
@@ -190,6 +187,9 @@ def test_a_large_model_of_random_weights_takes_steps(tmp_path: Path, size: tuple
     memory = torch.cuda.get_device_properties(0).total_memory
     if memory < 75e9:
         pytest.skip(f"this GPU has {memory / 1e9:.0f} GB, 80 are needed")
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if "--optimizer=offloaded" in how and host < 110e9:
+        pytest.skip(f"this machine has {host / 1e9:.0f} GB, 110 are needed for Adam's state of 4 billion weights")
     base, megatron = tmp_path / "base", tmp_path / "megatron"
     make_base(base, size)
     done = call("import_weights", f"--base={base}", f"--output={megatron}")
@@ -204,29 +204,30 @@ def test_a_large_model_of_random_weights_takes_steps(tmp_path: Path, size: tuple
     )
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    print(f"\n{torch.cuda.get_device_name()}: {rows[-1]}")
     assert all(row["grad_norm"] > 0 for row in rows)
-    engine = own_loop("bf16", "offloaded" if "--optimizer=offloaded" in how else "replicated", "--recompute" in how)
-    planned = footprint(read_shape(base), engine, Task(**gpu_steps.TASK), memory).peak - OVERHEAD
-    assert rows[-1]["gigabytes"] == pytest.approx(planned / 1e9, rel=MEMORY_ERROR)
+    optimizer = "offloaded" if "--optimizer=offloaded" in how else "replicated"
+    settings = {"precision": "bf16", "optimizer": optimizer, "recompute": "--recompute" in how}
+    shape = read_shape(base)
+    found = gpu_steps.compared(shape, settings, rows, torch.cuda.get_device_name(), memory)
+    about = record(argparse.Namespace(**settings, **gpu_steps.TASK), {}, ("torch", "megatron-core"))
+    result = {"machine": machine("cuda"), "weights": weights(shape), **found, **about}
+    gpu_results.keep(f"large-model-{weights(shape) / 1e9:.1g}b", result, gpu_results.size_summary(result))
+    # Times are written down only: the planner's are within a factor of two, by what others published.
+    assert found["measured"]["gigabytes"] == pytest.approx(found["planned"]["gigabytes"], rel=MEMORY_ERROR)
 
 
+@pytest.mark.timeout(1500)
 def test_throughput_against_trl(model: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec("trl") is None:
-        pytest.skip("TRL is not installed; benchmarks/trl.txt lists it")
-    throughput(model, tmp_path, "--device=cuda", "--precision=bf16")
-
-
-def throughput(model: Path, folder: Path, *how: str) -> None:
-    """The two, and their numbers to a file and the terminal."""
-    metrics(model, folder, "--iterations=1")  # leaves samples
-    out = folder / "throughput.json"
-    command = [sys.executable, PROJECT / "benchmarks/training_throughput.py", f"--base={model / 'base'}"]
-    command += [f"--weights={model / 'megatron'}", f"--train={folder / 'train.jsonl'}", "--prompts-per-iteration=8"]
-    done = subprocess.run([*command, "--max-new-tokens=14", *how, f"--output={out}"], capture_output=True, text=True)
+        pytest.skip(f"TRL is not installed: {INSTALL.replace('python', sys.executable, 1)}")
+    metrics(model, tmp_path, "--iterations=1")  # leaves samples
+    out = tmp_path / "throughput.json"
+    command = [sys.executable, PROJECT / "benchmarks/training_throughput.py", "--shape=0.6b", "--device=cuda"]
+    command += ["--precision=bf16", f"--train={tmp_path / 'train.jsonl'}", "--prompts-per-iteration=8"]
+    done = subprocess.run([*command, "--max-new-tokens=128", f"--output={out}"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(out.read_text())
     assert min(found[name]["tokens_per_second"] for name in ("own_loop", "trl")) > 0
     # The same work: answers of the same length, but for what each draws.
     assert found["own_loop"]["mean_tokens"] == pytest.approx(found["trl"]["mean_tokens"], rel=0.2)
-    print(f"\n{torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'}: {found}")
+    gpu_results.keep("training-throughput", found, gpu_results.throughput_summary(found, "own_loop", "trl"))

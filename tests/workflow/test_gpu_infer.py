@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import gpu_results
 import pytest
 import torch
 from infer_run import ROOT, SAMPLES, Run, kill, rows_of, wait_for, write_shop
@@ -124,8 +125,8 @@ def test_memory_is_free_again_after_the_end_and_after_a_kill(shop: Path, tmp_pat
 
 def test_throughput_against_transformers(shop: Path, tmp_path: Path) -> None:
     out = tmp_path / "throughput.json"
-    command = [sys.executable, ROOT / "benchmarks/inference_throughput.py", f"--model={shop / 'tiny'}"]
-    command += [f"--samples={shop / 'test.jsonl'}", "--device=cuda", "--max-new-tokens=128", "--count=200"]
+    command = [sys.executable, ROOT / "benchmarks/inference_throughput.py", "--shape=0.6b", "--device=cuda"]
+    command += [f"--samples={shop / 'test.jsonl'}", "--max-new-tokens=128", "--count=200"]
     done = subprocess.run(
         [*command, "--flags=--attention=triton --memory-fraction=0.5", f"--output={out}"],
         capture_output=True,
@@ -134,4 +135,4 @@ def test_throughput_against_transformers(shop: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(out.read_text())
     assert min(found[name]["tokens_per_second"] for name in ("sglang", "transformers")) > 0
-    print(done.stdout)
+    gpu_results.keep("inference-throughput", found, gpu_results.throughput_summary(found, "sglang", "transformers"))

@@ -109,6 +109,12 @@ def test_two_ranks_follow_one(run, single: dict, axis: str) -> None:
     assert worst_gradient(single, two) < 1e-4
 
 
+def test_two_ranks_with_adam_on_the_host_follow_one(run, single: dict) -> None:
+    two = run("offloaded", 2, "--tensor", 2, "--optimizer", "offloaded")
+    assert worst_loss(single, two) < 1e-4
+    assert worst_gradient(single, two) < 1e-4
+
+
 def test_without_finalised_gradients_they_do_not(run, single: dict) -> None:
     control = run("control", 2, "--tensor", 2, "--not-finalised")
     assert worst_gradient(single, control) > 1e-2
