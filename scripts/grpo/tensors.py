@@ -28,6 +28,9 @@ class LazyTensors(Mapping[str, torch.Tensor]):
     def __getitem__(self, name: str) -> torch.Tensor:
         return self.rows(name, WHOLE)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._readers  # a mapping's own way is to read the tensor
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._readers)
 

@@ -8,6 +8,7 @@ import os
 import random
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ import grpo.tensors
 from common import disk
 from common.errors import InputError
 from grpo import stored_weights
+from grpo.shape import Qwen3Shape
 from grpo.stored_weights import read_weights, write_weights
 from grpo.tensors import LazyTensors, blocks, equal, same_bits
+from grpo.weights import to_hugging_face, to_megatron
 
 
 @given(
@@ -111,6 +114,23 @@ def test_what_cannot_be_read_while_writing_says_so_itself(tmp_path: Path) -> Non
 
 
 # --- rows and blocks ---
+
+
+def test_nothing_is_read_to_know_the_names(shape: Qwen3Shape, tensors: dict[str, torch.Tensor]) -> None:
+    read: list[str] = []
+
+    def reading(name: str, tensor: torch.Tensor, rows: slice) -> torch.Tensor:
+        read.append(name)
+        return tensor[rows]
+
+    lazy = LazyTensors({name: partial(reading, name, tensor) for name, tensor in tensors.items()})
+    back = to_hugging_face(to_megatron(lazy, shape), shape)
+    assert set(back) == set(tensors)
+    assert "model.norm.weight" in back
+    assert "lm_head.weight" not in back
+    assert not read
+    assert same_bits(back["model.norm.weight"], tensors["model.norm.weight"])
+    assert read == ["model.norm.weight"]
 
 
 @given(rows=st.integers(0, 50), columns=st.integers(1, 9), block_bytes=st.integers(1, 200))
