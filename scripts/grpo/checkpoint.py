@@ -18,8 +18,9 @@ from typing import Any
 import torch.distributed as dist
 
 from common.files import dump, written_whole
+from grpo.checkpoint_files import no_crc32, quiet, readable, writable
 from grpo.cpu import megatron_on_cpu
-from grpo.stored_weights import TRACKER, folder_name, no_crc32, quiet, readable, writable
+from grpo.stored_weights import TRACKER, folder_name
 
 __all__ = ["folder_name", "iterations_in", "key_of", "load", "load_weights", "prune", "save"]
 

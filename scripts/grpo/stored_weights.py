@@ -11,16 +11,13 @@ import math
 import mmap
 import os
 import re
-import shutil
 import struct
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from zipfile import ZipFile
 
 import torch
 import torch.distributed.checkpoint as torch_dcp
-from torch.distributed.checkpoint.api import CheckpointException  # a BaseException
 from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
@@ -33,6 +30,7 @@ from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, Wri
 from common.disk import DiskFile, read_from_disk
 from common.errors import InputError
 from common.imports import soon
+from grpo.checkpoint_files import no_crc32, quiet, readable, writable
 from grpo.tensors import WHOLE, LazyTensors, blocks, own_memory, rows_of
 
 TRACKER = "latest_checkpointed_iteration.txt"  # Megatron's name for it
@@ -288,74 +286,3 @@ class OneByOne(torch_dcp.DefaultSavePlanner):
         name, (rows, *others) = self.part_of[write_item.index]
         part = rows_of(self.tensors, name, rows)[:, *others] if others else rows_of(self.tensors, name, rows)
         return own_memory(part).reshape(write_item.tensor_data.chunk.sizes)
-
-
-@contextlib.contextmanager
-def writable(target: Path, partial: Path) -> Iterator[None]:
-    """Turn whatever a failed write raises into one line, and leave nothing of it."""
-    try:
-        yield
-    except (InputError, OSError, RuntimeError, CheckpointException) as error:  # a full disk comes as any of these
-        shutil.rmtree(partial, ignore_errors=True)
-        cause = _cause(error)
-        if isinstance(cause, InputError):  # of what was to be written
-            raise cause from None
-        free = shutil.disk_usage(target.parent).free
-        raise InputError(
-            f"{target}: the checkpoint cannot be written ({_reason(cause)}); {free / 1e6:.1f} MB are free there. "
-            "Make room and run again: it goes on from the last checkpoint."
-        ) from error
-
-
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn whatever reading a broken checkpoint raises into one line."""
-    if not (path / ".metadata").is_file():
-        raise InputError(f"{path}: not a complete Megatron checkpoint (.metadata is missing). Make it again.")
-    try:
-        yield
-    except InputError:
-        raise
-    except (Exception, CheckpointException) as error:  # torch, pickle, zip and Megatron raise their own
-        raise InputError(
-            f"{path}: the checkpoint cannot be read ({_reason(error)}). It is cut short or of another model; "
-            "delete this folder and run again."
-        ) from error
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What an error comes from, where that is a line for the user or the system's: torch's own troubles hide it."""
-    failures = [failure for failure, _ in error.failures.values()] if isinstance(error, CheckpointException) else []
-    found, step = error, failures[0] if failures else error
-    while step is not None:
-        if isinstance(step, InputError):
-            return step
-        if isinstance(step, OSError):
-            found = step
-        step = step.__context__
-    return found
-
-
-def _reason(error: BaseException) -> str:
-    """Last line of an error's text: torch's errors carry whole tracebacks."""
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip()[:200] if lines else type(error).__name__
-
-
-@contextlib.contextmanager
-def no_crc32() -> Iterator[None]:
-    """Have torch write files without their CRC-32, in this thread: nobody reads it, and it takes most of the time."""
-    before = torch.serialization.get_crc32_options()
-    torch.serialization.set_crc32_options(False)
-    try:
-        yield
-    finally:
-        torch.serialization.set_crc32_options(before)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hide warnings about Megatron's own use of torch."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

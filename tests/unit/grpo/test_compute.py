@@ -104,8 +104,18 @@ def test_bfloat16_steps_that_are_too_small_for_it_are_kept_in_float32(
     assert float(moved.max()) < 5e-4
 
 
-def test_a_killed_run_in_bfloat16_ends_with_the_same_weights(make_learner: MakeLearner, tmp_path: Path) -> None:
-    compute = ComputeSettings(precision="bf16", recompute=True)
+@pytest.mark.parametrize(
+    "compute",
+    [
+        ComputeSettings(precision="bf16", recompute=True),
+        ComputeSettings(precision="fp32", optimizer="offloaded"),
+        ComputeSettings(precision="bf16", optimizer="offloaded"),
+    ],
+    ids=["recomputed in bf16", "offloaded in fp32", "offloaded in bf16"],
+)
+def test_a_killed_run_ends_with_the_same_weights(
+    make_learner: MakeLearner, tmp_path: Path, compute: ComputeSettings
+) -> None:
     whole = make_learner(compute)
     Loop(whole, task(), settings(), tmp_path / "whole").run(quiet)
     Loop(make_learner(compute), task(), settings(iterations=4), tmp_path / "killed").run(quiet)

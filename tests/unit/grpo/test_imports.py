@@ -13,7 +13,7 @@ import sys, tempfile
 from pathlib import Path
 import torch
 import torch.distributed.checkpoint as torch_dcp
-from grpo import hugging_face, stored_weights
+from grpo import checkpoint_files, hugging_face, stored_weights
 from grpo.shape import Qwen3Shape
 from grpo.tensors import same_bits
 from grpo.weights import check_checkpoint, expected_shapes, to_hugging_face, to_megatron
@@ -25,7 +25,7 @@ folder = Path(tempfile.mkdtemp(dir=sys.argv[1]))
 before = set(sys.modules)
 WORK
 megatron, meta = to_megatron(tensors, shape), to_megatron(layout, shape)
-with stored_weights.quiet(), stored_weights.no_crc32():
+with checkpoint_files.quiet(), checkpoint_files.no_crc32():
     writer = torch_dcp.FileSystemWriter(str(folder / "stored"), thread_count=1)
     writer.fs = stored_weights._ToTheDisk()
     torch_dcp.save({}, storage_writer=writer, planner=stored_weights.OneByOne(megatron, meta), no_dist=True)
