@@ -197,8 +197,8 @@ def described(plan: TrainingPlan) -> str:
         hours = plan.pace.iteration * plan.iterations / 3600
         lines.append(
             f"  an iteration: sampling {plan.pace.rollout:.0f} s, update {plan.pace.update:.0f} s, handing over "
-            f"{plan.pace.handover:.0f} s; {plan.pace.tokens_per_second:,.0f} tokens of answers/s while sampling and "
-            f"updating; {plan.iterations} iterations: {hours:.0f} h, {hours * task.gpus:.0f} GPU-hours"
+            f"{plan.pace.handover:.0f} s; {plan.pace.tokens_per_second:,.0f} tokens of answers/s; "
+            f"{plan.iterations} iterations: {hours:.0f} h, {hours * task.gpus:.0f} GPU-hours"
         )
     else:
         lines.append("  time: not estimated for a model this small, whose kernels are over before the next is launched")

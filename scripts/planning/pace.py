@@ -25,19 +25,17 @@ LEAST_WEIGHTS = 100_000_000
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of one iteration, if every answer runs to its limit; validations and checkpoints come on top.
-
-    Attributes
-    ----------
-    tokens_per_second
-        What `metrics.jsonl` calls so: tokens of the answers, without prompts, over the seconds of rollout and update
-        (`slime_engine.collect`, `grpo.loop`), on all GPUs together.
-    """
+    """Seconds of one iteration, if every answer runs to its limit; validations and checkpoints come on top."""
 
     rollout: float
     update: float
     handover: float
-    tokens_per_second: float
+    tokens: int  # of an iteration's answers
+
+    @property
+    def tokens_per_second(self) -> float:
+        """As `metrics.jsonl` counts them (`slime_engine.collect`, `grpo.loop`): of answers alone, on all GPUs."""
+        return self.tokens / self.iteration
 
     @property
     def iteration(self) -> float:
@@ -62,7 +60,7 @@ def pace(shape: Qwen3Shape, engine: Engine, task: Task, gpu: Gpu, at_once: int |
     rollout = sampling_seconds(shape, gpu, answers, held, task.prompt, task.answer, engine.number, together)
     update = update_seconds(shape, engine, task, gpu)
     handover = HANDOVER_S if engine.server else 0.0
-    return Pace(rollout, update, handover, task.samples * task.answer / (rollout + update))
+    return Pace(rollout, update, handover, task.samples * task.answer)
 
 
 def sampling_seconds(
