@@ -44,7 +44,7 @@ compare: $(READY) ## two runs side by side: make compare A=results/one B=two.zip
 	@$(if $(and $(A),$(B)),,echo "Say which: make compare A=results/one B=two.zip" >&2; exit 1)
 	@$(BIN)/python scripts/compare.py $(A) $(B) $(if $(PAGE),--page $(PAGE))
 
-test: $(READY) ## unit tests, and the whole workflow at minimal size, about 13 minutes
+test: $(READY) ## unit tests, and the whole workflow at minimal size, about 15 minutes
 	@$(BIN)/python -m pytest -m "not long and not gpu" $(PARALLEL) $(ARGS)
 
 test-cluster: $(READY) ## real Slurm and Apptainer, set up for it as root on Debian 12, about 17 minutes
