@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from common.beside import beside
 from common.cpu_alone import on_cpu_alone
 from common.errors import InputError, run
 from common.files import on_the_disk, read_json, remove_leftovers, sha256, write_json, written_whole
-from common.imports import soon
 from common.model_folder import folder_sum, listing_sum
 from common.provenance import check_input, record
 
@@ -42,24 +43,32 @@ def main() -> None:
     on_cpu_alone()
     made_from = record(args, {"manifest": args.manifest}, PACKAGES)
     made_from["inputs"]["base"] = folder_sum(args.base)
-    with ThreadPoolExecutor(4) as pool:
-        print(export(args, made_from, pool))
-
-
-def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPoolExecutor) -> str:
-    """Write, check, and only then give the folder its name; what was done, in a line."""
-    import torch
-
-    from grpo.hugging_face import read_tensors, stored_dtype, tensors_on_disk, write_tensors
-    from grpo.shape import read_shape
-    from grpo.stored_weights import folder_name, read_weights
-    from grpo.tensors import LazyTensors
-    from grpo.weights import check_checkpoint, expected_shapes, to_hugging_face, weights_sum
-
-    torch.set_num_threads(args.threads)
     manifest = read_json(args.manifest)
     if missing := [name for name in ("shape", "checkpoint", "iteration", "weights_sha256") if name not in manifest]:
         raise InputError(f"{args.manifest}: field {missing[0]} is missing; not a manifest of train. Train again.")
+    path = checkpoint_path(args, manifest)
+    # Importing what it needs takes as long as writing gigabytes.
+    with ThreadPoolExecutor(4) as pool, beside("grpo.parity", "after_export", args.base, path, args.threads) as check:
+        print(export(args, made_from, manifest, path, pool, check))
+
+
+def export(
+    args: argparse.Namespace,
+    made_from: dict[str, Any],
+    manifest: dict[str, Any],
+    path: Path,
+    pool: ThreadPoolExecutor,
+    check: Callable[[Path], dict[str, Any]],
+) -> str:
+    """Write, check, and only then give the folder its name; what was done, in a line."""
+    import torch
+
+    from grpo.hugging_face import read_tensors, stored_dtype, write_tensors
+    from grpo.shape import read_shape
+    from grpo.stored_weights import folder_name, read_weights
+    from grpo.weights import check_checkpoint, expected_shapes, to_hugging_face, weights_sum
+
+    torch.set_num_threads(args.threads)
     shape = read_shape(args.base)
     differing = [name for name, value in shape.as_dict().items() if manifest["shape"].get(name) != value]
     if differing:
@@ -69,15 +78,11 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
             f"{manifest['shape'].get(name)}. Use the base model of that training."
         )
     check_input(manifest, args.manifest, "base", args.base, made_from["inputs"]["base"])
-    path = checkpoint_path(args, manifest)
     iteration = args.iteration or manifest["iteration"]
     name = folder_name(iteration)
     layout = read_weights(path, meta=True)
     check_checkpoint(layout, shape, str(path))
     weights, base, dtype = read_weights(path), read_tensors(args.base), stored_dtype(args.base)
-    # As the files hold them: the comparison covers the files themselves.
-    rounded = LazyTensors({name: lambda rows, name=name: weights.rows(name, rows).to(dtype) for name in weights})
-    models = soon("grpo.parity")  # takes as long as writing gigabytes
     remove_leftovers(args.output)
     with written_whole(args.output) as folder:
         folder.mkdir()
@@ -85,15 +90,19 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
             if source.name not in ITERATION_FILES and source.suffix != ".safetensors":
                 shutil.copyfile(source, folder / source.name)
         files = {name: torch.empty(size, dtype=dtype, device="meta") for name, size in expected_shapes(shape).items()}
-        written = write_tensors(folder, files, to_hugging_face(rounded, shape))
+        exact, comparing = to_hugging_face(weights, shape), {}
+
+        def written(on_disk: LazyTensors) -> None:
+            tasks = {name: pool.submit(compare, name, exact, on_disk, base, files[name]) for name in on_disk}
+            comparing.update(tasks)
+
+        sums = write_tensors(folder, files, to_hugging_face(weights.to(dtype), shape), written)
         if iteration == manifest["iteration"]:
-            exact = all(tensor.dtype == dtype for tensor in layout.values())
-            found = listing_sum(written) if exact else weights_sum(path, shape)
+            as_trained = all(tensor.dtype == dtype for tensor in layout.values())
+            found = listing_sum(sums) if as_trained else weights_sum(path, shape)
             if found != manifest["weights_sha256"]:
                 raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
-        exact, on_disk = to_hugging_face(weights, shape), tensors_on_disk(folder)
-        comparing = {name: pool.submit(compare, name, exact, on_disk, base, files[name]) for name in files}
-        result = models.result().check_alone(folder, rounded, shape)
+        result = check(folder)
         compared = {name: task.result() for name, task in comparing.items()}
         if different := [name for name, found in compared.items() if found is None]:
             raise InputError(f"{folder}: {different[0]} is not as it was written. Check the disk and run again.")
@@ -108,7 +117,7 @@ def export(args: argparse.Namespace, made_from: dict[str, Any], pool: ThreadPool
                 "name": base_model["name"],
                 "source": name,
                 "weights": base_model["weights"],
-                "files": {file.name: written.get(file.name) or sha256(file) for file in sorted(folder.iterdir())},
+                "files": {file.name: sums.get(file.name) or sha256(file) for file in sorted(folder.iterdir())},
                 **made_from,
                 "inputs": {"manifest": made_from["inputs"]["manifest"]},
             },

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from common.beside import beside
 from common.cpu_alone import on_cpu_alone
 from common.errors import InputError, run
 from common.files import on_the_disk, remove_leftovers, write_json, written_whole
-from common.imports import soon
 from common.model_folder import folder_sum
 from common.provenance import record
 
@@ -30,14 +30,14 @@ def main() -> None:
     args = arguments()
     on_cpu_alone()
     # The sum of all weights takes about as long as writing them, and importing Megatron and transformers, too.
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(4) as pool, beside("grpo.parity", "after_import", args.base, args.threads) as check:
         made_from = pool.submit(record, args, {"base": args.base}, PACKAGES)
         import torch
 
         from grpo.hugging_face import read_tensors
         from grpo.shape import read_shape
-        from grpo.stored_weights import read_weights, write_weights
-        from grpo.tensors import equal
+        from grpo.stored_weights import write_weights
+        from grpo.tensors import LazyTensors, equal
         from grpo.weights import check_tensors, to_megatron
 
         torch.set_num_threads(args.threads)
@@ -48,12 +48,13 @@ def main() -> None:
         remove_leftovers(args.output)
         with written_whole(args.output) as folder:
             folder.mkdir()
-            models = soon("grpo.parity")
-            written = write_weights(folder, 0, megatron, ours)
-            read = read_weights(written)
-            on_disk = read_weights(written, from_disk=True)
-            as_written = {name: pool.submit(equal, on_disk, megatron, name, ours[name]) for name in ours}
-            result = models.result().check_alone(args.base, read, shape)
+            as_written: dict[str, Future[bool]] = {}
+
+            def compare(on_disk: LazyTensors, names: list[str]) -> None:
+                as_written.update({name: pool.submit(equal, on_disk, megatron, name, ours[name]) for name in names})
+
+            written = write_weights(folder, 0, megatron, ours, written=compare)
+            result = check(written)
             if made_from.result()["inputs"]["base"] != folder_sum(args.base):
                 raise InputError(
                     f"{args.base}: its weights are not those that model.json lists. Make or fetch the base model again."

@@ -141,6 +141,24 @@ def read_from_disk(path: str | Path, start: int, length: int) -> np.ndarray[Any,
     return np.frombuffer(buffer, np.uint8)[start - first : end - first]
 
 
+def mapped(path: str | Path, start: int, length: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Bytes of a file, in the page cache; changed ones stay in memory. The mapping goes with the array.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened, or ends early.
+    """
+    first = start - start % mmap.ALLOCATIONGRANULARITY
+    if not length:
+        return np.empty(0, np.uint8)
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size < start + length:
+            raise OSError(errno.EIO, "the file ends early", str(path))
+        memory = mmap.mmap(file.fileno(), start + length - first, access=mmap.ACCESS_COPY, offset=first)
+    return np.frombuffer(memory, np.uint8)[start - first :]
+
+
 def _buffer(size: int) -> memoryview:
     """This thread's memory of at least a size."""
     found: memoryview | None = getattr(_of_thread, "buffer", None)

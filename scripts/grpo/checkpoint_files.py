@@ -15,12 +15,12 @@ from common.errors import InputError
 
 
 @contextlib.contextmanager
-def writable(target: Path, partial: Path) -> Iterator[None]:
-    """Turn whatever a failed write raises into one line, and leave nothing of it."""
+def writable(target: Path, partial: Path | None = None) -> Iterator[None]:
+    """Turn whatever a failed write raises into one line, and leave nothing of it, in a folder beside it or its own."""
     try:
         yield
     except (InputError, OSError, RuntimeError, CheckpointException) as error:  # a full disk comes as any of these
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial or target, ignore_errors=True)
         cause = _cause(error)
         if isinstance(cause, InputError):  # of what was to be written
             raise cause from None
@@ -34,13 +34,15 @@ def writable(target: Path, partial: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn whatever reading a broken checkpoint raises into one line."""
-    if not (path / ".metadata").is_file():
-        raise InputError(f"{path}: not a complete Megatron checkpoint (.metadata is missing). Make it again.")
     try:
         yield
     except InputError:
         raise
     except (Exception, CheckpointException) as error:  # torch, pickle, zip and Megatron raise their own
+        if not (path / ".metadata").is_file():
+            raise InputError(
+                f"{path}: not a complete Megatron checkpoint (.metadata is missing). Make it again."
+            ) from error
         raise InputError(
             f"{path}: the checkpoint cannot be read ({_reason(error)}). It is cut short or of another model; "
             "delete this folder and run again."

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ import torch
 from huggingface_hub import StateDictSplit, split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 
-from common.disk import DiskFile, read_from_disk
+from common.disk import DiskFile, mapped, read_from_disk
 from common.errors import InputError
 from common.files import read_json, write_json
 from grpo.tensors import WHOLE, LazyTensors, blocks, rows_of
 
-SHARD_BYTES = 5_000_000_000  # of a weight file, as transformers splits them
+SHARD_BYTES = 2_000_000_000  # of a weight file at most: one is compared while others are written
 INDEX = "model.safetensors.index.json"
 _TYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}  # safetensors' own
 _TYPES = {name: dtype for dtype, name in _TYPE_NAMES.items()}
@@ -50,73 +51,75 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / "model.safetensors"]
 
 
-def read_tensors(folder: Path, meta: bool = False) -> LazyTensors:
+def read_tensors(folder: Path, meta: bool = False, from_disk: bool = False) -> LazyTensors:
     """All tensors of a folder by name, each read when it is asked for.
 
     Parameters
     ----------
     meta
         Only names, shapes and types: tensors on the meta device, without reading the weights.
+    from_disk
+        As the disk holds them, not the system's memory: what was asked for is there until the same thread asks again.
 
     Raises
     ------
     InputError
         If a file is cut short or is no safetensors file.
     """
-    files: dict[str, Path] = {}
-    for path in weight_files(folder):
-        with _opened(path) as file:
-            files |= dict.fromkeys(file.keys(), path)
-    tensors = LazyTensors({name: partial(_read, path, name, meta) for name, path in files.items()})
-    # Some tied checkpoints store the embedding twice. The copy says nothing; a different one is refused later.
-    head, embedding = tensors.get("lm_head.weight"), tensors.get("model.embed_tokens.weight")
-    tied = read_json(folder / "config.json").get("tie_word_embeddings") is True
-    twice = head is not None and embedding is not None and head.shape == embedding.shape
-    if tied and twice and (meta or torch.equal(head, embedding)):
-        del files["lm_head.weight"]
-        tensors = LazyTensors({name: partial(_read, path, name, meta) for name, path in files.items()})
-    return tensors
+    stored = {name: entry for path in weight_files(folder) for name, entry in _entries(path).items()}
+    if _tied_twice(folder, stored, meta):
+        del stored["lm_head.weight"]
+    return LazyTensors({name: partial(entry.read, meta, from_disk) for name, entry in stored.items()})
 
 
-def _read(path: Path, name: str, meta: bool, rows: slice) -> torch.Tensor:
-    """Rows of a tensor. Their memory is the mapped file, which goes with the tensor."""
-    with _opened(path) as file:
-        tensor = file.get_tensor(name)
-    if rows != WHOLE:
-        tensor = tensor[rows]
-    return torch.empty_like(tensor, device="meta") if meta else tensor
+def _tied_twice(folder: Path, stored: Mapping[str, _Entry], meta: bool) -> bool:
+    """Some tied checkpoints store the embedding twice. The copy says nothing; a different one is refused later."""
+    head, embedding = stored.get("lm_head.weight"), stored.get("model.embed_tokens.weight")
+    if head is None or embedding is None or head.size != embedding.size:
+        return False
+    if read_json(folder / "config.json").get("tie_word_embeddings") is not True:
+        return False
+    return meta or torch.equal(head.read(False, False, WHOLE), embedding.read(False, False, WHOLE))
 
 
-def tensors_on_disk(folder: Path) -> LazyTensors:
-    """All tensors of a folder as the disk holds them, not the system's memory.
+@dataclass(frozen=True)
+class _Entry:
+    """Where a tensor lies."""
 
-    What was asked for is there until the same thread asks again.
+    path: Path
+    place: int  # of its first byte
+    dtype: torch.dtype
+    size: tuple[int, ...]
 
-    Raises
-    ------
-    InputError
-        If a file is cut short or is no safetensors file.
-    """
-    readers = {}
-    for path in weight_files(folder):
-        with _opened(path), open(path, "rb") as file:  # checked by safetensors, which does not say where tensors lie
-            size = int.from_bytes(file.read(8), "little")
-            entries = json.loads(file.read(size))
-        entries.pop("__metadata__", None)
-        readers |= {name: partial(_read_from_disk, path, 8 + size, entry) for name, entry in entries.items()}
-    return LazyTensors(readers)
+    def read(self, meta: bool, from_disk: bool, rows: slice) -> torch.Tensor:
+        """Rows of the tensor, all of one without rows. Their memory is the mapped file, which goes with the tensor."""
+        start, stop, _ = rows.indices(self.size[0] if self.size else 1)
+        size = (stop - start, *self.size[1:]) if self.size else ()
+        if meta:
+            return torch.empty(size, dtype=self.dtype, device="meta")
+        row_bytes = math.prod(self.size[1:]) * self.dtype.itemsize
+        read = read_from_disk if from_disk else mapped
+        try:
+            found = read(self.path, self.place + start * row_bytes, (stop - start) * row_bytes)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error}). Check the disk and run again.") from None
+        return torch.from_numpy(found).view(self.dtype).reshape(size)
 
 
-def _read_from_disk(path: Path, data: int, entry: Mapping[str, Any], rows: slice) -> torch.Tensor:
-    dtype, size = _TYPES[entry["dtype"]], entry["shape"]
-    start, stop, _ = rows.indices(size[0])
-    row_bytes = math.prod(size[1:]) * dtype.itemsize
-    place = data + entry["data_offsets"][0] + start * row_bytes
-    try:
-        found = read_from_disk(path, place, (stop - start) * row_bytes)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error}). Check the disk and run again.") from None
-    return torch.from_numpy(found).view(dtype).reshape(stop - start, *size[1:])
+def _entries(path: Path) -> dict[str, _Entry]:
+    """A file's tensors: safetensors checks the file, but does not say where they lie."""
+    with _opened(path), open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        head = json.loads(file.read(length))
+    found = {}
+    for name, entry in head.items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in _TYPES:
+            raise InputError(f"{path}: {name} is of type {entry['dtype']}, none of {', '.join(_TYPES)}.")
+        place = 8 + length + entry["data_offsets"][0]
+        found[name] = _Entry(path, place, _TYPES[entry["dtype"]], tuple(entry["shape"]))
+    return found
 
 
 @contextlib.contextmanager
@@ -129,7 +132,10 @@ def _opened(path: Path) -> Iterator[safe_open]:
 
 
 def write_tensors(
-    folder: Path, layout: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
+    folder: Path,
+    layout: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, torch.Tensor],
+    written: Callable[[LazyTensors], None] = lambda on_disk: None,
 ) -> dict[str, str]:
     """Write ``model.safetensors``, or files of at most `SHARD_BYTES` and their index, block by block.
 
@@ -142,6 +148,8 @@ def write_tensors(
         Every tensor's shape and type; meta tensors will do.
     tensors
         The same tensors with their values, each row asked for once.
+    written
+        Called after each file, in a thread of its own, with its tensors as the disk holds them (see `read_tensors`).
 
     Returns
     -------
@@ -156,7 +164,10 @@ def write_tensors(
 
     def write(name: str) -> str:
         with DiskFile(folder / name) as file:
-            return _hashed(_contents(split.filename_to_tensors[name], layout, tensors), file.write)
+            digest = _hashed(_contents(split.filename_to_tensors[name], layout, tensors), file.write)
+        entries = _entries(folder / name)
+        written(LazyTensors({name: partial(entry.read, False, True) for name, entry in entries.items()}))
+        return digest
 
     split = _split(layout)
     with writing(folder), ThreadPoolExecutor(2) as pool:

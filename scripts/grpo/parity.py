@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,52 @@ from transformers.modeling_utils import no_init_weights
 
 from common.errors import InputError
 from grpo import parallel
-from grpo.hugging_face import read_tensors
-from grpo.packing import pack
+from grpo.hugging_face import read_tensors, stored_dtype
+from grpo.packing import PackedGroups, pack
 from grpo.policy import answer_logits
 from grpo.qwen3 import Qwen3Shape, build_model
 from grpo.schedule import random_generator
-from grpo.tensors import joined, rows_of
-from grpo.weights import expected_shapes, to_hugging_face, without_padding
+from grpo.shape import read_shape
+from grpo.stored_weights import read_weights
+from grpo.tensors import LazyTensors, blocks, joined, rows_of
+from grpo.weights import expected_shapes
 
 TOLERANCE = 1e-4  # of the largest logit; float32 agrees to about 1e-6, a wrong rope base or head order to 1e-1
 # A model whose two float32 copies take more bytes than this is compared in parts.
 WHOLE_BYTES = 1_000_000_000
-PART_ROWS = 2048  # of the vocabulary, in a part
-EMBEDDING, HEAD, NORM = "embedding.word_embeddings.weight", "output_layer.weight", "decoder.final_layernorm.weight"
+PART_ROWS, PART_RUNS = 2048, 64  # of the vocabulary in a part: so many rows, from so many places
+_OF_TOKENS = (  # tensors of one row for each token
+    "embedding.word_embeddings.weight",
+    "output_layer.weight",
+    "model.embed_tokens.weight",
+    "lm_head.weight",
+)
+
+Result = dict[str, Any]
+
+
+def after_import(base: Path, threads: int) -> Callable[[Path], Result]:
+    """`check` of a checkpoint that is being made, in a process of its own; the base model's side is ready before."""
+    sides = _sides(base, threads)
+    theirs = sides.theirs(base)
+    return lambda checkpoint: sides.agreement(base, theirs, sides.ours(read_weights(checkpoint, from_disk=True)))
+
+
+def after_export(base: Path, checkpoint: Path, threads: int) -> Callable[[Path], Result]:
+    """`check` of a folder that is being made, in a process of its own; the checkpoint's side is ready before.
+
+    Its weights are rounded as the folder's are: to the type of the base model.
+    """
+    sides = _sides(base, threads)
+    ours = sides.ours(read_weights(checkpoint).to(stored_dtype(base)))
+    return lambda folder: sides.agreement(folder, sides.theirs(folder), ours)
+
+
+def _sides(base: Path, threads: int) -> Whole | LayerByLayer:
+    torch.set_num_threads(threads)
+    parallel.start("cpu")
+    shape = read_shape(base)
+    return Whole(shape) if fits(shape) else LayerByLayer(base, shape)
 
 
 def fits(shape: Qwen3Shape) -> bool:
@@ -35,11 +69,8 @@ def fits(shape: Qwen3Shape) -> bool:
     return 2 * 4 * sum(math.prod(size) for size in expected_shapes(shape).values()) <= WHOLE_BYTES
 
 
-def check(folder: Path, weights: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> dict[str, Any]:
+def check(folder: Path, weights: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> Result:
     """Compare a Hugging Face folder with Megatron weights: whole where that `fits`, else in parts.
-
-    A part is a model of one layer, of the embedding's (and head's) rows for `PART_ROWS` tokens spread over the
-    vocabulary, and of the last norm. There is one for the first, the middle and the last layer.
 
     Parameters
     ----------
@@ -58,69 +89,11 @@ def check(folder: Path, weights: Mapping[str, torch.Tensor], shape: Qwen3Shape) 
     InputError
         If they differ by more than `TOLERANCE` of the largest logit.
     """
-    if fits(shape):
-        model = build_model(shape, initialised=False)
-        model.load_state_dict({n: without_padding(n, t, shape) for n, t in weights.items()}, strict=False)
-        return compare(folder, model, shape)
-    rows = torch.linspace(0, shape.vocabulary - 1, min(PART_ROWS, shape.vocabulary)).long()
-    # One by one: what several ranks wrote would be assembled whole to be picked from.
-    picked = [slice(row, row + 1) for row in rows.tolist()]
-    top = {n: joined([rows_of(weights, n, row) for row in picked]) for n in (EMBEDDING, HEAD) if n in weights}
-    top[NORM] = weights[NORM]
-    tensors = read_tensors(folder)
-    their_top = {name: tensors[name] for name in to_hugging_face({NORM: top[NORM]}, shape)}
-    their_top |= {n: tensors[n][rows] for n in ("model.embed_tokens.weight", "lm_head.weight") if n in tensors}
-    layers = sorted({0, shape.layers // 2, shape.layers - 1})
-    results = [
-        _compare_layer(folder, tensors, their_top, weights, top, replace(shape, layers=1, vocabulary=len(rows)), layer)
-        for layer in layers
-    ]
-    worst = max(results, key=lambda result: result["relative_difference"])
-    return worst | {
-        "tokens": sum(result["tokens"] for result in results),
-        "layers": layers,
-        "vocabulary_rows": len(rows),
-    }
+    sides = Whole(shape) if fits(shape) else LayerByLayer(folder, shape)
+    return sides.agreement(folder, sides.theirs(folder), sides.ours(weights))
 
 
-def check_alone(folder: Path, weights: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> dict[str, Any]:
-    """`check` in a program that has no model parallel groups, and needs them for nothing else."""
-    parallel.start("cpu")
-    try:
-        return check(folder, weights, shape)
-    finally:
-        parallel.stop()
-
-
-def _compare_layer(
-    folder: Path,
-    tensors: Mapping[str, torch.Tensor],
-    their_top: Mapping[str, torch.Tensor],
-    weights: Mapping[str, torch.Tensor],
-    top: Mapping[str, torch.Tensor],
-    part: Qwen3Shape,
-    layer: int,
-) -> dict[str, Any]:
-    """Compare the model of one layer, `part`, on both sides."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    config.layer_types = config.layer_types[layer : layer + 1]
-    config.num_hidden_layers, config.vocab_size = 1, part.vocabulary
-    with no_init_weights():
-        theirs = Qwen3ForCausalLM(config).float().eval()
-    pre = f"model.layers.{layer}."
-    inner = {"model.layers.0." + n.removeprefix(pre): tensors[n] for n in tensors if n.startswith(pre)}
-    missing, extra = theirs.load_state_dict({**their_top, **inner}, strict=False)
-    if extra or [name for name in missing if name != "lm_head.weight" or not part.tied_embeddings]:
-        raise InputError(f"{folder}: layer {layer} lacks tensors or has too many. Make the folder again.")
-    theirs.tie_weights()
-    model = build_model(part, initialised=False)
-    pre = f"decoder.layers.{layer}."
-    inner = {"decoder.layers.0." + n.removeprefix(pre): weights[n] for n in weights if n.startswith(pre)}
-    model.load_state_dict({**top, **inner}, strict=False)
-    return _agreement(f"{folder}, layer {layer}", theirs, model, part, sequences=2)
-
-
-def compare(folder: Path, model: GPTModel, shape: Qwen3Shape, sequences: int = 4, length: int = 48) -> dict[str, Any]:
+def compare(folder: Path, model: GPTModel, shape: Qwen3Shape) -> Result:
     """Largest difference of the logits on random tokens, both in float32.
 
     Parameters
@@ -140,24 +113,164 @@ def compare(folder: Path, model: GPTModel, shape: Qwen3Shape, sequences: int = 4
     InputError
         If they differ by more than `TOLERANCE` of the largest logit.
     """
-    theirs = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-    return _agreement(str(folder), theirs, model, shape, sequences, length)
+    whole = Whole(shape)
+    return whole.agreement(folder, whole.theirs(folder), _our_logits(model, whole.ids))
 
 
-def _agreement(
-    name: str, theirs: torch.nn.Module, model: GPTModel, shape: Qwen3Shape, sequences: int = 4, length: int = 48
-) -> dict[str, Any]:
-    length = min(length, shape.max_positions)
-    ids = torch.randint(shape.vocabulary, (sequences, length), generator=random_generator(0, 3))
-    # As packed groups: the first token of each sequence is its prompt, the rest its only answer.
-    packed = pack(list(ids[:, :1]), ids[:, 1:].flatten(), torch.full((sequences,), length - 1), group_size=1)
+class Whole:
+    """A model's logits by transformers and by Megatron."""
+
+    def __init__(self, shape: Qwen3Shape) -> None:
+        self.shape, self.ids = shape, _ids(shape, sequences=4)
+
+    def theirs(self, folder: Path) -> torch.Tensor:
+        """Of a Hugging Face folder."""
+        model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        return _their_logits(model.eval(), self.ids)
+
+    def ours(self, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Of weights by Megatron's names."""
+        model = build_model(self.shape, initialised=False)
+        _fill(model, weights, list(weights))
+        return _our_logits(model, self.ids)
+
+    def agreement(self, folder: Path, theirs: torch.Tensor, ours: torch.Tensor) -> Result:
+        """What `check` returns."""
+        return _agreement(str(folder), theirs, ours, self.ids)
+
+
+class LayerByLayer:
+    """Logits of models of one layer, of some rows of the embedding (and head), and of the last norm.
+
+    Of the first, the middle and the last layer, all in the same memory: its first use costs more than what is done
+    in it.
+    """
+
+    def __init__(self, folder: Path, shape: Qwen3Shape) -> None:
+        count = min(PART_ROWS, shape.vocabulary)
+        together = max(1, count // PART_RUNS)
+        starts = torch.linspace(0, shape.vocabulary - together, -(-count // together)).long().tolist()
+        self.tokens = [slice(start, start + together) for start in starts]
+        self.layers = sorted({0, shape.layers // 2, shape.layers - 1})
+        self.shape = replace(shape, layers=1, vocabulary=len(starts) * together)
+        self.ids = _ids(self.shape, sequences=2)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config.layer_types, config.num_hidden_layers = config.layer_types[:1], 1
+        config.vocab_size = self.shape.vocabulary
+        with no_init_weights():
+            self.their_model = Qwen3ForCausalLM(config).float().eval()
+        self.their_model.tie_weights()
+        self.our_model = build_model(self.shape, initialised=False)
+        self.memory = torch.zeros(max(map(_memory, (self.their_model, self.our_model))))
+
+    def theirs(self, folder: Path) -> list[torch.Tensor]:
+        """Of a Hugging Face folder, for each layer."""
+        tensors = read_tensors(folder, from_disk=True)
+        return self._logits(self.their_model, tensors, "model.layers.", _their_logits)
+
+    def ours(self, weights: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+        """Of weights by Megatron's names, for each layer."""
+        return self._logits(self.our_model, weights, "decoder.layers.", _our_logits)
+
+    def _logits(
+        self,
+        model: torch.nn.Module,
+        tensors: Mapping[str, torch.Tensor],
+        prefix: str,
+        logits: Callable[[Any, torch.Tensor], torch.Tensor],
+    ) -> list[torch.Tensor]:
+        _memory(model, self.memory)
+        found: list[torch.Tensor] = []
+        for layer in self.layers:
+            part = _one_layer(tensors, prefix, layer, self.tokens)
+            # What belongs to no layer is there from the first one on.
+            _fill(model, part, [name for name in part if not found or name.startswith(prefix)])
+            found.append(logits(model, self.ids))
+        return found
+
+    def agreement(self, folder: Path, theirs: Sequence[torch.Tensor], ours: Sequence[torch.Tensor]) -> Result:
+        """What `check` returns."""
+        results = [
+            _agreement(f"{folder}, layer {layer}", expected, got, self.ids)
+            for layer, expected, got in zip(self.layers, theirs, ours, strict=True)
+        ]
+        worst = max(results, key=lambda result: result["relative_difference"])
+        return worst | {
+            "tokens": sum(result["tokens"] for result in results),
+            "layers": self.layers,
+            "vocabulary_rows": self.shape.vocabulary,
+        }
+
+
+def _memory(model: torch.nn.Module, memory: torch.Tensor | None = None) -> int:
+    """Numbers that a model's parameters take, one after the other; put into a memory, if one is given."""
+    end = 0
+    for parameter in model.parameters():
+        if memory is not None:
+            parameter.data = memory[end : end + parameter.numel()].view_as(parameter)
+        end += parameter.numel() + -parameter.numel() % 16  # aligned to 64 bytes
+    return end
+
+
+def _one_layer(tensors: Mapping[str, torch.Tensor], prefix: str, layer: int, tokens: list[slice]) -> LazyTensors:
+    """Tensors of a model of one layer and of some tokens, by that model's names."""
+    readers = {}
+    for name in tensors:
+        if name.startswith(f"{prefix}{layer}."):
+            readers[f"{prefix}0." + name.removeprefix(f"{prefix}{layer}.")] = partial(rows_of, tensors, name)
+        elif not name.startswith(prefix):
+            of_tokens = name in _OF_TOKENS
+            readers[name] = partial(_picked, tensors, name, tokens) if of_tokens else partial(rows_of, tensors, name)
+    return LazyTensors(readers)
+
+
+def _picked(tensors: Mapping[str, torch.Tensor], name: str, tokens: list[slice], rows: slice) -> torch.Tensor:
+    # A run at a time: what several ranks wrote would be assembled whole to be picked from.
+    return joined([rows_of(tensors, name, run).clone() for run in tokens])[rows]
+
+
+def _fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], names: list[str]) -> None:
+    """Copy some tensors into a model, block by block, if they all are the parameters of it."""
+    parameters = dict(model.named_parameters())
+    if differing := sorted(parameters.keys() ^ tensors.keys()):
+        what = "is missing" if differing[0] in parameters else "is not part of a dense Qwen3"
+        raise InputError(f"model: tensor {differing[0]} {what}. Make it again.")
+    for name in names:
+        target = parameters[name].detach()
+        for rows in blocks(target):
+            values, region = rows_of(tensors, name, rows), target[rows]
+            if values.shape != region.shape:
+                raise ValueError(f"{name} is {tuple(values.shape)}, not {tuple(region.shape)}")
+            region.copy_(values)
+
+
+def _ids(shape: Qwen3Shape, sequences: int, length: int = 48) -> torch.Tensor:
+    """Random tokens: sequences x length."""
+    size = sequences, min(length, shape.max_positions)
+    return torch.randint(shape.vocabulary, size, generator=random_generator(0, 3))
+
+
+def _their_logits(model: Qwen3ForCausalLM, ids: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        expected = theirs(ids).logits[:, :-1].float().flatten(0, 1)
-        got = answer_logits(model, packed)
-    difference = float((got - expected).abs().max())
-    largest = float(expected.abs().max())
+        return model(ids).logits[:, :-1].float().flatten(0, 1)
+
+
+def _our_logits(model: GPTModel, ids: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return answer_logits(model, _packed(ids))
+
+
+def _packed(ids: torch.Tensor) -> PackedGroups:
+    """As packed groups: the first token of each sequence is its prompt, the rest its only answer."""
+    sequences, length = ids.shape
+    return pack(list(ids[:, :1]), ids[:, 1:].flatten(), torch.full((sequences,), length - 1), group_size=1)
+
+
+def _agreement(place: str, theirs: torch.Tensor, ours: torch.Tensor, ids: torch.Tensor) -> Result:
+    difference = float((ours - theirs).abs().max())
+    largest = float(theirs.abs().max())
     result = {
-        "tokens": sequences * length,
+        "tokens": ids.numel(),
         "largest_difference": difference,
         "largest_logit": largest,
         "relative_difference": difference / largest,
@@ -165,7 +278,7 @@ def _agreement(
     }
     if not result["relative_difference"] <= TOLERANCE:
         raise InputError(
-            f"{name}: transformers and Megatron differ by {result['relative_difference']:.1e} of the largest logit "
+            f"{place}: transformers and Megatron differ by {result['relative_difference']:.1e} of the largest logit "
             f"(allowed {TOLERANCE:.0e}). The weights or config.json do not belong together; make the folder again."
         )
     return result

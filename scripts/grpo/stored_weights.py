@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
 import mmap
 import os
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import torch
@@ -21,19 +25,29 @@ import torch.distributed.checkpoint as torch_dcp
 from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
+    Metadata,
     MetadataIndex,
     TensorProperties,
     TensorStorageMetadata,
 )
 from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
+from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future
 
-from common.disk import DiskFile, read_from_disk
+from common.disk import DiskFile, mapped, read_from_disk
 from common.errors import InputError
-from common.imports import soon
 from grpo.checkpoint_files import no_crc32, quiet, readable, writable
 from grpo.tensors import WHOLE, LazyTensors, blocks, own_memory, rows_of
 
+FILE_BYTES = 10**9  # of a file of weights, before its last tensor
 TRACKER = "latest_checkpointed_iteration.txt"  # Megatron's name for it
+# What Megatron writes into metadata.json; its own function comes with half of Megatron, two seconds of importing.
+BACKENDS = {
+    "sharded_backend": "torch_dist",
+    "sharded_backend_version": 1,
+    "common_backend": "torch",
+    "common_backend_version": 1,
+}
 # Megatron stores the norms under the names that its fused layers give them; models of local layers
 # know them by these.
 _STORED_NORMS = {
@@ -85,6 +99,12 @@ def read_weights(path: Path, meta: bool = False, from_disk: bool = False) -> Laz
                     f"{path}: the checkpoint cannot be read ({part.relative_path} ends early). It is cut short; "
                     "delete this folder and run again."
                 )
+    return _weights(reader, path, metadata, meta, from_disk)
+
+
+def _weights(
+    reader: torch_dcp.FileSystemReader, path: Path, metadata: Metadata, meta: bool, from_disk: bool
+) -> LazyTensors:
     readers: dict[str, Callable[[slice], torch.Tensor]] = {}
     for stored_name, entry in metadata.state_dict_metadata.items():
         if not isinstance(entry, TensorStorageMetadata) or _NOT_WEIGHTS.search(stored_name):
@@ -161,14 +181,8 @@ class _Stored:
         if index not in self.first_bytes:
             self.first_bytes[index] = self._first_byte(index, chunk)
         path, place = self._file(index), self.first_bytes[index] + row * math.prod(size[1:]) * dtype.itemsize
-        if self.from_disk:
-            found = torch.from_numpy(read_from_disk(path, place, math.prod(size) * dtype.itemsize))
-            return found.view(dtype).reshape(size)
-        start = place - place % mmap.ALLOCATIONGRANULARITY
-        length = place - start + math.prod(size) * dtype.itemsize
-        with open(path, "rb") as file:
-            mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_COPY, offset=start)
-        return torch.frombuffer(mapped, dtype=dtype, offset=place - start).reshape(size)
+        read = read_from_disk if self.from_disk else mapped
+        return torch.from_numpy(read(path, place, math.prod(size) * dtype.itemsize)).view(dtype).reshape(size)
 
     def _file(self, index: MetadataIndex) -> Path:
         return self.path / self.reader.storage_data[index].relative_path
@@ -197,10 +211,11 @@ def write_weights(
     tensors: Mapping[str, torch.Tensor],
     meta: Mapping[str, torch.Tensor],
     planner: type[OneByOne] | None = None,
+    written: Callable[[LazyTensors, list[str]], None] = lambda on_disk, names: None,
 ) -> Path:
     """Write a checkpoint of weights alone, block by block, in one process without groups.
 
-    Its tensors are on the disk when this returns.
+    Its tensors are on the disk when this returns. Until then nothing in its folder says that it is a checkpoint.
 
     Parameters
     ----------
@@ -210,6 +225,9 @@ def write_weights(
         The same without values.
     planner
         How they are laid out; without one, in blocks of rows.
+    written
+        Called after each file with tensors as the disk holds them (see `read_weights`), and the names of those that
+        are there now.
 
     Raises
     ------
@@ -217,24 +235,46 @@ def write_weights(
         If it cannot be written, on a full disk for example.
     """
     target = root / folder_name(iteration)
-    partial_folder = root / f".{target.name}.partial"
-    partial_folder.mkdir(parents=True)
-    # Half of Megatron comes with it, which takes as long as writing a gigabyte.
-    megatron = soon("megatron.core.dist_checkpointing.core")
-    with writable(target, partial_folder), quiet(), no_crc32():
-        # In this thread alone: torch leaves the errors of others to the terminal. The disk has threads of its own.
-        writer = torch_dcp.FileSystemWriter(str(partial_folder), thread_count=1, sync_files=False)
-        writer.fs = _ToTheDisk()
-        torch_dcp.save({}, storage_writer=writer, planner=(planner or OneByOne)(tensors, meta), no_dist=True)
-        megatron.result()
-        from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
-        from megatron.core.dist_checkpointing.strategies.common import COMMON_STATE_FNAME
-
-        torch.save({"iteration": iteration, "checkpoint_version": 3.0}, partial_folder / COMMON_STATE_FNAME)
-        save_config(CheckpointingConfig("torch_dist", 1), str(partial_folder))
-    partial_folder.rename(target)
+    target.mkdir(parents=True)
+    with writable(target), quiet(), no_crc32():
+        parts = (planner or OneByOne)(tensors, meta)
+        writer = _FileByFile(target, written)
+        torch_dcp.save({}, storage_writer=writer, planner=parts, no_dist=True)
+        torch.save({"iteration": iteration, "checkpoint_version": 3.0}, target / "common.pt")
+        (target / "metadata.json").write_text(json.dumps(BACKENDS))
+        with readable(target):
+            if torch_dcp.FileSystemReader(str(target)).read_metadata().storage_data != writer.stored:
+                raise InputError(f"{target}: .metadata is not as it was written. Check the disk and run again.")
     (root / TRACKER).write_text(str(iteration))
     return target
+
+
+class _FileByFile(torch_dcp.FileSystemWriter):
+    """Writes files of at least `FILE_BYTES`, each of whole tensors, so that one can be read while others are written.
+
+    In one thread: torch leaves the errors of others to the terminal. The disk has threads of its own.
+    """
+
+    def __init__(self, path: Path, written: Callable[[LazyTensors, list[str]], None]) -> None:
+        super().__init__(str(path), thread_count=1, sync_files=False)
+        self.fs = _ToTheDisk()
+        self.folder, self.written = path, written
+        self.stored: dict[MetadataIndex, Any] = {}  # where the parts lie, as torch's metadata will say
+
+    def write_data(self, plan: torch_dcp.SavePlan, planner: OneByOne) -> Future[list[WriteResult]]:
+        reader = torch_dcp.FileSystemReader(str(self.folder))
+        reader.storage_data = self.stored
+        on_disk, results = _weights(reader, self.folder, planner.metadata, meta=False, from_disk=True), []
+        for number, (names, items) in enumerate(planner.files(plan.items)):
+            # torch numbers the files of each call from 0.
+            prefix = replace(plan.storage_data, prefix=f"{plan.storage_data.prefix}{number}_")
+            done = super().write_data(replace(plan, items=items, storage_data=prefix), planner).value()
+            results += done
+            self.stored |= {result.index: result.storage_data for result in done}
+            self.written(on_disk, names)
+        future: Future[list[WriteResult]] = Future()
+        future.set_result(results)
+        return future
 
 
 class _ToTheDisk(FileSystem):
@@ -281,6 +321,21 @@ class OneByOne(torch_dcp.DefaultSavePlanner):
                 items.append(WriteItem(index=index, type=WriteItemType.SHARD, tensor_data=data))
         self.plan = torch_dcp.SavePlan(items)
         return self.plan
+
+    def files(self, items: list[WriteItem]) -> Iterator[tuple[list[str], list[WriteItem]]]:
+        """Names of the tensors of each file, and their parts."""
+        names: list[str] = []
+        together: list[WriteItem] = []
+        size = 0
+        for name, parts in groupby(items, lambda item: self.part_of[item.index][0]):
+            names.append(name)
+            together += parts
+            size += self.meta[name].nbytes
+            if size >= FILE_BYTES:
+                yield names, together
+                names, together, size = [], [], 0
+        if together:
+            yield names, together
 
     def resolve_data(self, write_item: WriteItem) -> torch.Tensor:
         name, (rows, *others) = self.part_of[write_item.index]

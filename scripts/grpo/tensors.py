@@ -41,6 +41,10 @@ class LazyTensors(Mapping[str, torch.Tensor]):
         """Some rows of a tensor; no others are read."""
         return self._readers[name](rows)
 
+    def to(self, dtype: torch.dtype) -> LazyTensors:
+        """The same tensors in another type, each when it is asked for."""
+        return LazyTensors({name: lambda rows, name=name: self.rows(name, rows).to(dtype) for name in self})
+
 
 def rows_of(tensors: Mapping[str, torch.Tensor], name: str, rows: slice) -> torch.Tensor:
     """Some rows of a tensor, of the kinds of tensors that are read when asked for and of those that are not."""

@@ -24,7 +24,7 @@ from grpo import checkpoint, hugging_face, parity, stored_weights
 from grpo.parallel import Ranks
 from grpo.qwen3 import Qwen3Shape, build_model
 from grpo.stored_weights import read_weights, write_weights
-from grpo.tensors import LazyTensors, rows_of
+from grpo.tensors import LazyTensors, rows_of, same_bits
 from grpo.weights import check_checkpoint, expected_shapes, to_hugging_face, to_megatron, weights_sum
 from tensor_sums import checksum
 
@@ -151,6 +151,56 @@ def test_what_import_writes_any_rank_of_megatron_loads(
     assert all(tensor.dtype is torch.bfloat16 for tensor in read_weights(path).values())
 
 
+def test_what_megatron_says_of_a_checkpoint_is_what_is_written(tmp_path: Path, tensors: Tensors) -> None:
+    from megatron.core.dist_checkpointing.core import CheckpointingConfig, maybe_load_config, save_config
+    from megatron.core.dist_checkpointing.strategies.common import COMMON_STATE_FNAME
+
+    name = "decoder.layers.0.a.weight"
+    path = write_weights(tmp_path, 0, {name: torch.zeros(2, 2)}, {name: torch.zeros(2, 2)})
+    save_config(CheckpointingConfig("torch_dist", 1), str(tmp_path))
+    assert (path / "metadata.json").read_bytes() == (tmp_path / "metadata.json").read_bytes()
+    assert maybe_load_config(str(path)) == CheckpointingConfig("torch_dist", 1)
+    assert (path / COMMON_STATE_FNAME).is_file()
+
+
+def test_each_file_can_be_read_while_others_are_written(
+    shape: Qwen3Shape, tensors: Tensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_weights, "FILE_BYTES", 30_000)
+    ours = to_megatron(tensors, shape)
+    files: list[list[str]] = []
+
+    def written(on_disk: LazyTensors, names: list[str]) -> None:
+        files.append(names)
+        assert len(list(tmp_path.rglob("*.distcp"))) == len(files)
+        assert not list(tmp_path.rglob(".metadata"))
+        assert all(same_bits(on_disk[name], ours[name]) for name in names)
+        for name in ours.keys() - {name for names in files for name in names}:
+            with pytest.raises(InputError):
+                on_disk[name]
+
+    path = write_weights(tmp_path, 0, ours, ours, written=written)
+    assert len(files) > 2
+    assert sorted(name for names in files for name in names) == sorted(ours)
+    assert checksum(read_weights(path, from_disk=True)) == checksum(ours)
+
+
+def test_metadata_that_the_disk_changed_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = stored_weights.torch_dcp.FileSystemReader.read_metadata
+
+    def other(reader: object) -> object:
+        metadata = read(reader)
+        for part in metadata.storage_data.values():
+            part.offset += 1
+        return metadata
+
+    monkeypatch.setattr(stored_weights.torch_dcp.FileSystemReader, "read_metadata", other)
+    name = "decoder.layers.0.a.weight"
+    with pytest.raises(InputError, match=r"iter_0000000: \.metadata is not as it was written"):
+        write_weights(tmp_path, 0, {name: torch.zeros(2, 2)}, {name: torch.zeros(2, 2)})
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("fused", [True, False])
 def test_norms_are_found_under_the_names_of_both_kinds_of_layers(
     shape: Qwen3Shape, tensors: Tensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fused: bool
@@ -234,6 +284,11 @@ def test_parts_agree_and_a_layer_that_differs_is_named(
         layer = 1 if "layers.1" in name else 0
         with pytest.raises(InputError, match=rf"layer {layer}: transformers and Megatron differ"):
             parity.check(folder, spoiled, shape)
+    for name in ("decoder.layers.1.mlp.linear_fc2.weight", "decoder.final_layernorm.weight"):
+        with pytest.raises(InputError, match=r"tensor decoder\..*(linear_fc2|final_layernorm)\.weight is missing"):
+            parity.check(folder, {other: weights[other] for other in weights if other != name}, shape)
+    with pytest.raises(InputError, match=r"tensor more\.weight is not part of a dense Qwen3"):
+        parity.check(folder, weights | {"more.weight": torch.ones(2)}, shape)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"rope_theta": 1e4}))
     with pytest.raises(InputError, match="layer 0: transformers and Megatron differ"):

@@ -1,4 +1,4 @@
-"""Weights are read and written in one thread while another imports Megatron: two that import can break each other."""
+"""Reading and writing weights imports nothing that takes seconds: that happens in a process beside it."""
 
 from __future__ import annotations
 
