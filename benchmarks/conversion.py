@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -44,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=list(SIZES), default="4b")
     parser.add_argument("--folder", type=Path, required=True, help="made here and removed: base/, unless it is there")
+    parser.add_argument("--rounds", type=int, default=3, help="of each; seconds vary with the system's memory")
     parser.add_argument("--machine", default="not stated")
     parser.add_argument("--date", default="not stated")
     parser.add_argument("--output", type=Path, required=True)
@@ -54,14 +56,25 @@ def main() -> None:
     weights = sorted(base.glob("*.safetensors"))
     size = sum(file.stat().st_size for file in weights)
     found: dict[str, Any] = {"gigabytes": size / 1e9, "files": len(weights)}
-    found["import"] = beside_copying(
-        weights, [], args.folder / "copy", "import_weights", f"--base={base}", f"--output={megatron}"
-    )
+    imports, exports = [], []
+    for number in range(args.rounds):
+        shutil.rmtree(megatron, ignore_errors=True)
+        given = [f"--base={base}", f"--output={megatron}"]
+        imports.append(beside_copying(weights, [], args.folder / "copy", "import_weights", *given))
+        print(json.dumps({"import": imports[number]}), flush=True)
     manifest = lay_out(base, megatron, args.folder)
     shutil.rmtree(megatron)
     stored, parity = sorted((args.folder / "checkpoints").rglob("*.distcp")), args.folder / "parity.json"
-    given = [f"--manifest={manifest}", f"--base={base}", f"--output={trained}", f"--output-parity={parity}"]
-    found["export"] = beside_copying(weights, stored, args.folder / "copy", "export_weights", *given)
+    for number in range(args.rounds):
+        shutil.rmtree(trained, ignore_errors=True)
+        given = [f"--manifest={manifest}", f"--base={base}", f"--output={trained}", f"--output-parity={parity}"]
+        exports.append(beside_copying(weights, stored, args.folder / "copy", "export_weights", *given))
+        print(json.dumps({"export": exports[number]}), flush=True)
+    found |= {"import": imports, "export": exports}
+    found["median_speed_as_share_of_copying"] = {
+        name: median(found_round["speed_as_share_of_copying"] for found_round in found[name])
+        for name in ("import", "export")
+    }
     before, after = read_tensors(base), read_tensors(trained)
     found["bit_equal"] = before.keys() == after.keys() and all(torch.equal(before[n], -after[n]) for n in before)
     found["exported_files"] = sorted(file.name for file in trained.iterdir())
@@ -78,7 +91,7 @@ def main() -> None:
     write_json(args.output, about | record(args, {}, ("torch", "megatron-core", "safetensors")) | {"measured": found})
     for path in (base, trained, args.folder / "checkpoints"):
         shutil.rmtree(path)
-    print(json.dumps({name: found[name] for name in ("import", "export")}))
+    print(json.dumps(found["median_speed_as_share_of_copying"]))
 
 
 def make_base(folder: Path, size: tuple[int, ...]) -> None:

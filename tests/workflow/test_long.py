@@ -250,14 +250,15 @@ def test_conversion_of_four_billion_weights(tmp_path: Path) -> None:
         pytest.skip(f"{tmp_path} has {free / 1e9:.0f} GB free, 30 are needed")
     output = tmp_path / "conversion.json"
     command = [sys.executable, PROJECT / "benchmarks/conversion.py", "--size=4b", f"--folder={tmp_path / 'model'}"]
-    subprocess.run([*command, f"--output={output}"], check=True)
+    subprocess.run([*command, "--rounds=1", f"--output={output}"], check=True)
     found = json.loads(output.read_text())["measured"]
     for way in ("import", "export"):
-        print(f"\n{way}: {found[way]}")
-        assert found[way]["peak_memory_mb"] < 3000
+        [measured] = found[way]
+        print(f"\n{way}: {measured}")
+        assert measured["peak_memory_mb"] < 3000
     assert found["bit_equal"]
     assert found["parity"]["round_trip_bit_equal"] is True
     assert found["parity"]["logits"]["layers"] == [0, 18, 35]
     shards = [name for name in found["exported_files"] if name.startswith("model-")]
-    assert shards == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert shards == [f"model-{number:05d}-of-00005.safetensors" for number in range(1, 6)]
     assert "model.safetensors.index.json" in found["exported_files"]
