@@ -215,7 +215,7 @@ def write_weights(
 ) -> Path:
     """Write a checkpoint of weights alone, block by block, in one process without groups.
 
-    Its tensors are on the disk when this returns. Until then nothing in its folder says that it is a checkpoint.
+    Its tensors are on the disk when this returns. What says that they are a checkpoint is written after them.
 
     Parameters
     ----------

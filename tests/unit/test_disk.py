@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import disk
-from common.disk import DiskFile, read_from_disk
+from common.disk import DiskFile, mapped, read_from_disk
 
 PIECE = 8192
 
@@ -139,20 +140,24 @@ def test_an_error_of_the_disk_comes_out_once_and_the_rest_is_not_written(
     assert file.closed
 
 
+@pytest.mark.parametrize("read", [read_from_disk, mapped])
 @given(data=st.data())
-def test_any_bytes_are_read_as_they_stand(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_any_bytes_are_read_as_they_stand(
+    tmp_path_factory: pytest.TempPathFactory, read: Callable[[Path, int, int], Any], data: st.DataObject
+) -> None:
     size = data.draw(st.integers(1, 5 * PIECE))
     start = data.draw(st.integers(0, size))
     length = data.draw(st.integers(0, size - start))
     path = tmp_path_factory.getbasetemp() / f"read-{size}"
     path.write_bytes(content(size))
-    assert read_from_disk(path, start, length).tobytes() == content(size)[start : start + length]
+    assert read(path, start, length).tobytes() == content(size)[start : start + length]
 
 
-def test_a_file_that_ends_early_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [read_from_disk, mapped])
+def test_a_file_that_ends_early_is_an_error(tmp_path: Path, read: Callable[[Path, int, int], Any]) -> None:
     (tmp_path / "file").write_bytes(content(100))
     with pytest.raises(OSError, match="ends early"):
-        read_from_disk(tmp_path / "file", 50, 51)
+        read(tmp_path / "file", 50, 51)
 
 
 def test_each_thread_reads_into_its_own_memory(tmp_path: Path) -> None:
