@@ -43,10 +43,12 @@ GPUS = {
 
 
 def known(device: str) -> Gpu | None:
-    """The GPU that CUDA gives this name, None if it is not listed.
+    """The GPU that CUDA gives this name, None if it is not listed, or a part of one (MIG).
 
     >>> known("NVIDIA H100 PCIe").name, known("NVIDIA H100 80GB HBM3").name
     ('H100 PCIe 80GB', 'H100 80GB')
+    >>> known("NVIDIA A100-SXM4-80GB MIG 1g.10gb") is None
+    True
     """
-    fitting = [gpu for gpu in GPUS.values() if gpu.device in device]
+    fitting = [gpu for gpu in GPUS.values() if gpu.device in device and "MIG" not in device.split()]
     return max(fitting, key=lambda gpu: len(gpu.device), default=None)

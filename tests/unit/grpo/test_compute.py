@@ -159,6 +159,7 @@ def test_the_share_of_the_peak_is_of_known_gpus(monkeypatch: pytest.MonkeyPatch)
         ("NVIDIA H100 80GB HBM3", 989e12),
         ("NVIDIA H100 PCIe", 756e12),
         ("NVIDIA B200", 2250e12),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),  # a seventh of it
         ("Some GPU", None),
     ):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda _, name=name: name)
