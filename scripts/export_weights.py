@@ -58,7 +58,7 @@ def export(
     manifest: dict[str, Any],
     path: Path,
     pool: ThreadPoolExecutor,
-    check: Callable[[Path], dict[str, Any]],
+    check: Callable[[Path], Callable[[], dict[str, Any]]],
 ) -> str:
     """Write, check, and only then give the folder its name; what was done, in a line."""
     import torch
@@ -102,10 +102,12 @@ def export(
             found = listing_sum(sums) if as_trained else weights_sum(path, shape)
             if found != manifest["weights_sha256"]:
                 raise InputError(f"{path}: its weights are not those that {args.manifest} records. Train again.")
-        result = check(folder)
+        logits = check(folder)
+        # First what says more: weights that the disk changed have other logits, too.
         compared = {name: task.result() for name, task in comparing.items()}
         if different := [name for name, found in compared.items() if found is None]:
             raise InputError(f"{folder}: {different[0]} is not as it was written. Check the disk and run again.")
+        result = logits()
         lost = [found.rounding for found in compared.values() if found and found.rounding is not None]
         changed = sum(found.changed for found in compared.values() if found)
         if not changed:

@@ -26,8 +26,8 @@ def beside(module: str, function: str, *arguments: Any) -> Iterator[Callable[...
     Yields
     ------
     Callable
-        Calls the function that was made, once, and waits for what it returns. Raises the InputError that was raised
-        there, and one if the process was killed.
+        Begins to call the function that was made, once, and gives what waits for the result. That raises the InputError
+        or OSError that was raised there, and an InputError if the process ended otherwise.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -40,19 +40,20 @@ def beside(module: str, function: str, *arguments: Any) -> Iterator[Callable[...
         signal.signal(signal.SIGINT, before)
     there.close()
 
-    def call(*arguments: Any) -> Any:
-        try:
+    def call(*arguments: Any) -> Callable[[], Any]:
+        with contextlib.suppress(BrokenPipeError):  # an answer may be there already
             here.send(arguments)
-            done, result = here.recv()
-        except (EOFError, OSError):
-            process.join()
-            raise InputError(
-                f"the process of {module} ended before its result ({_end(process.exitcode)}). If the system killed it, "
-                "give the job more memory; run again."
-            ) from None
-        if not done:
-            raise result
         return result
+
+    def result() -> Any:
+        try:
+            done, found = here.recv()
+        except (EOFError, ConnectionError):
+            process.join()
+            raise InputError(f"the process of {module} ended before its result: {_end(process.exitcode)}") from None
+        if not done:
+            raise found
+        return found
 
     try:
         yield call
@@ -68,10 +69,12 @@ def _serve(connection: Connection, module: str, function: str, arguments: tuple[
     on_cpu_alone()
     try:
         made = getattr(import_module(module), function)(*arguments)
-        answer = True, made(*connection.recv())
-    except EOFError:  # not called, after an error there
-        return
-    except InputError as error:
+        try:
+            given = connection.recv()
+        except EOFError:  # not called, after an error there
+            return
+        answer = True, made(*given)
+    except (InputError, OSError) as error:
         answer = False, error
     with contextlib.suppress(BrokenPipeError):
         connection.send(answer)
@@ -86,4 +89,6 @@ def _end_with_the_program() -> None:
 
 
 def _end(code: int | None) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}. If that was the system, give the job more memory; run again."
+    return f"exit code {code}, its error is above."

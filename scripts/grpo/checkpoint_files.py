@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ def writable(target: Path, partial: Path | None = None) -> Iterator[None]:
     except (InputError, OSError, RuntimeError, CheckpointException) as error:  # a full disk comes as any of these
         shutil.rmtree(partial or target, ignore_errors=True)
         cause = _cause(error)
-        if isinstance(cause, InputError):  # of what was to be written
+        if isinstance(cause, InputError | KeyboardInterrupt):  # of what was to be written, and while it was
             raise cause from None
         free = shutil.disk_usage(target.parent).free
         raise InputError(
@@ -39,6 +40,8 @@ def readable(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except (Exception, CheckpointException) as error:  # torch, pickle, zip and Megatron raise their own
+        if isinstance(error, OSError) and error.errno == errno.EIO:
+            raise InputError(f"{path}: cannot be read ({error}). Check the disk and run again.") from error
         if not (path / ".metadata").is_file():
             raise InputError(
                 f"{path}: not a complete Megatron checkpoint (.metadata is missing). Make it again."
@@ -50,11 +53,11 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What an error comes from, where that is a line for the user or the system's: torch's own troubles hide it."""
+    """What an error comes from, where that is a line for the user, the system's or Ctrl-C: torch's troubles hide it."""
     failures = [failure for failure, _ in error.failures.values()] if isinstance(error, CheckpointException) else []
     found, step = error, failures[0] if failures else error
     while step is not None:
-        if isinstance(step, InputError):
+        if isinstance(step, InputError | KeyboardInterrupt):
             return step
         if isinstance(step, OSError):
             found = step

@@ -22,7 +22,9 @@ from common.errors import InputError
 from common.files import read_json, write_json
 from grpo.tensors import WHOLE, LazyTensors, blocks, rows_of
 
-SHARD_BYTES = 2_000_000_000  # of a weight file at most: one is compared while others are written
+# Of a weight file of several tensors, so that one is compared while others are written. The sums of models that
+# trainings record are those of such files: another number here makes other sums of large models.
+SHARD_BYTES = 2_000_000_000
 INDEX = "model.safetensors.index.json"
 _TYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}  # safetensors' own
 _TYPES = {name: dtype for dtype, name in _TYPE_NAMES.items()}
@@ -92,7 +94,10 @@ class _Entry:
     size: tuple[int, ...]
 
     def read(self, meta: bool, from_disk: bool, rows: slice) -> torch.Tensor:
-        """Rows of the tensor, all of one without rows. Their memory is the mapped file, which goes with the tensor."""
+        """Rows of the tensor, all of one without rows.
+
+        Of a mapped file, which goes with the tensor; from the disk in memory that this thread uses again.
+        """
         start, stop, _ = rows.indices(self.size[0] if self.size else 1)
         size = (stop - start, *self.size[1:]) if self.size else ()
         if meta:
@@ -116,7 +121,9 @@ def _entries(path: Path) -> dict[str, _Entry]:
         if name == "__metadata__":
             continue
         if entry["dtype"] not in _TYPES:
-            raise InputError(f"{path}: {name} is of type {entry['dtype']}, none of {', '.join(_TYPES)}.")
+            raise InputError(
+                f"{path}: {name} is of type {entry['dtype']}, none of {', '.join(_TYPES)}. Convert it to one of them."
+            )
         place = 8 + length + entry["data_offsets"][0]
         found[name] = _Entry(path, place, _TYPES[entry["dtype"]], tuple(entry["shape"]))
     return found
@@ -149,7 +156,7 @@ def write_tensors(
     tensors
         The same tensors with their values, each row asked for once.
     written
-        Called after each file, in a thread of its own, with its tensors as the disk holds them (see `read_tensors`).
+        Called after each file, in one of two threads, with its tensors as the disk holds them (see `read_tensors`).
 
     Returns
     -------
@@ -163,10 +170,14 @@ def write_tensors(
     """
 
     def write(name: str) -> str:
+        names = split.filename_to_tensors[name]
         with DiskFile(folder / name) as file:
-            digest = _hashed(_contents(split.filename_to_tensors[name], layout, tensors), file.write)
+            digest = _hashed(_contents(names, layout, tensors), file.write)
         entries = _entries(folder / name)
-        written(LazyTensors({name: partial(entry.read, False, True) for name, entry in entries.items()}))
+        planned = {tensor: (layout[tensor].dtype, tuple(layout[tensor].shape)) for tensor in names}
+        if {tensor: (entry.dtype, entry.size) for tensor, entry in entries.items()} != planned:
+            raise InputError(f"{folder / name}: not as it was written. Check the disk and run again.")
+        written(LazyTensors({tensor: partial(entry.read, False, True) for tensor, entry in entries.items()}))
         return digest
 
     split = _split(layout)

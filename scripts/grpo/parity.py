@@ -41,14 +41,14 @@ Result = dict[str, Any]
 
 
 def after_import(base: Path, threads: int) -> Callable[[Path], Result]:
-    """`check` of a checkpoint that is being made, in a process of its own; the base model's side is ready before."""
+    """The agreement of a checkpoint that is being made, in a process of its own; the base's side is ready before."""
     sides = _sides(base, threads)
     theirs = sides.theirs(base)
     return lambda checkpoint: sides.agreement(base, theirs, sides.ours(read_weights(checkpoint, from_disk=True)))
 
 
 def after_export(base: Path, checkpoint: Path, threads: int) -> Callable[[Path], Result]:
-    """`check` of a folder that is being made, in a process of its own; the checkpoint's side is ready before.
+    """The agreement of a folder that is being made, in a process of its own; the checkpoint's side is ready before.
 
     Its weights are rounded as the folder's are: to the type of the base model.
     """
@@ -69,54 +69,6 @@ def fits(shape: Qwen3Shape) -> bool:
     return 2 * 4 * sum(math.prod(size) for size in expected_shapes(shape).values()) <= WHOLE_BYTES
 
 
-def check(folder: Path, weights: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> Result:
-    """Compare a Hugging Face folder with Megatron weights: whole where that `fits`, else in parts.
-
-    Parameters
-    ----------
-    folder
-        Read by transformers.
-    weights
-        By Megatron's names.
-
-    Returns
-    -------
-    dict
-        As `compare`; for parts the one with the largest difference, and ``layers`` and ``vocabulary_rows`` compared.
-
-    Raises
-    ------
-    InputError
-        If they differ by more than `TOLERANCE` of the largest logit.
-    """
-    sides = Whole(shape) if fits(shape) else LayerByLayer(folder, shape)
-    return sides.agreement(folder, sides.theirs(folder), sides.ours(weights))
-
-
-def compare(folder: Path, model: GPTModel, shape: Qwen3Shape) -> Result:
-    """Largest difference of the logits on random tokens, both in float32.
-
-    Parameters
-    ----------
-    folder
-        Hugging Face folder, run by transformers.
-    model
-        Megatron model, run packed as in training.
-
-    Returns
-    -------
-    dict
-        tokens, largest_difference, largest_logit, relative_difference, tolerance.
-
-    Raises
-    ------
-    InputError
-        If they differ by more than `TOLERANCE` of the largest logit.
-    """
-    whole = Whole(shape)
-    return whole.agreement(folder, whole.theirs(folder), _our_logits(model, whole.ids))
-
-
 class Whole:
     """A model's logits by transformers and by Megatron."""
 
@@ -131,11 +83,27 @@ class Whole:
     def ours(self, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Of weights by Megatron's names."""
         model = build_model(self.shape, initialised=False)
-        _fill(model, weights, list(weights))
-        return _our_logits(model, self.ids)
+        _fill(model, weights, list(weights), "checkpoint")
+        return our_logits(model, self.ids)
 
     def agreement(self, folder: Path, theirs: torch.Tensor, ours: torch.Tensor) -> Result:
-        """What `check` returns."""
+        """Compare the two.
+
+        Parameters
+        ----------
+        folder
+            Of theirs, for the error.
+
+        Returns
+        -------
+        dict
+            tokens, largest_difference, largest_logit, relative_difference, tolerance.
+
+        Raises
+        ------
+        InputError
+            If they differ by more than `TOLERANCE` of the largest logit.
+        """
         return _agreement(str(folder), theirs, ours, self.ids)
 
 
@@ -148,11 +116,12 @@ class LayerByLayer:
 
     def __init__(self, folder: Path, shape: Qwen3Shape) -> None:
         count = min(PART_ROWS, shape.vocabulary)
-        together = max(1, count // PART_RUNS)
-        starts = torch.linspace(0, shape.vocabulary - together, -(-count // together)).long().tolist()
+        runs = min(PART_RUNS, count)
+        together = count // runs
+        starts = torch.linspace(0, shape.vocabulary - together, runs, dtype=torch.float64).long().tolist()
         self.tokens = [slice(start, start + together) for start in starts]
         self.layers = sorted({0, shape.layers // 2, shape.layers - 1})
-        self.shape = replace(shape, layers=1, vocabulary=len(starts) * together)
+        self.shape = replace(shape, layers=1, vocabulary=runs * together)
         self.ids = _ids(self.shape, sequences=2)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         config.layer_types, config.num_hidden_layers = config.layer_types[:1], 1
@@ -166,14 +135,15 @@ class LayerByLayer:
     def theirs(self, folder: Path) -> list[torch.Tensor]:
         """Of a Hugging Face folder, for each layer."""
         tensors = read_tensors(folder, from_disk=True)
-        return self._logits(self.their_model, tensors, "model.layers.", _their_logits)
+        return self._logits(str(folder), self.their_model, tensors, "model.layers.", _their_logits)
 
     def ours(self, weights: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         """Of weights by Megatron's names, for each layer."""
-        return self._logits(self.our_model, weights, "decoder.layers.", _our_logits)
+        return self._logits("checkpoint", self.our_model, weights, "decoder.layers.", our_logits)
 
     def _logits(
         self,
+        place: str,
         model: torch.nn.Module,
         tensors: Mapping[str, torch.Tensor],
         prefix: str,
@@ -184,12 +154,12 @@ class LayerByLayer:
         for layer in self.layers:
             part = _one_layer(tensors, prefix, layer, self.tokens)
             # What belongs to no layer is there from the first one on.
-            _fill(model, part, [name for name in part if not found or name.startswith(prefix)])
+            _fill(model, part, [name for name in part if not found or name.startswith(prefix)], place)
             found.append(logits(model, self.ids))
         return found
 
     def agreement(self, folder: Path, theirs: Sequence[torch.Tensor], ours: Sequence[torch.Tensor]) -> Result:
-        """What `check` returns."""
+        """As `Whole.agreement`, of the worst layer; also which ``layers`` and how many ``vocabulary_rows``."""
         results = [
             _agreement(f"{folder}, layer {layer}", expected, got, self.ids)
             for layer, expected, got in zip(self.layers, theirs, ours, strict=True)
@@ -229,18 +199,20 @@ def _picked(tensors: Mapping[str, torch.Tensor], name: str, tokens: list[slice],
     return joined([rows_of(tensors, name, run).clone() for run in tokens])[rows]
 
 
-def _fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], names: list[str]) -> None:
+def _fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], names: list[str], place: str) -> None:
     """Copy some tensors into a model, block by block, if they all are the parameters of it."""
     parameters = dict(model.named_parameters())
     if differing := sorted(parameters.keys() ^ tensors.keys()):
         what = "is missing" if differing[0] in parameters else "is not part of a dense Qwen3"
-        raise InputError(f"model: tensor {differing[0]} {what}. Make it again.")
+        raise InputError(f"{place}: tensor {differing[0]} {what}. Make it again.")
     for name in names:
         target = parameters[name].detach()
         for rows in blocks(target):
             values, region = rows_of(tensors, name, rows), target[rows]
             if values.shape != region.shape:
-                raise ValueError(f"{name} is {tuple(values.shape)}, not {tuple(region.shape)}")
+                raise InputError(
+                    f"{place}: {name} has rows of {tuple(values.shape)}, not {tuple(region.shape)}. Make it again."
+                )
             region.copy_(values)
 
 
@@ -255,7 +227,8 @@ def _their_logits(model: Qwen3ForCausalLM, ids: torch.Tensor) -> torch.Tensor:
         return model(ids).logits[:, :-1].float().flatten(0, 1)
 
 
-def _our_logits(model: GPTModel, ids: torch.Tensor) -> torch.Tensor:
+def our_logits(model: GPTModel, ids: torch.Tensor) -> torch.Tensor:
+    """Of a Megatron model, run packed as in training: answer tokens x vocabulary."""
     with torch.no_grad():
         return answer_logits(model, _packed(ids))
 

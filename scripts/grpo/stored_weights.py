@@ -11,6 +11,7 @@ import json
 import math
 import mmap
 import os
+import pickle
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -176,7 +177,7 @@ class _Stored:
         return torch.empty(wanted, dtype=self.dtype) if target is None else target
 
     def _part(self, chunk: ChunkStorageMetadata, row: int, size: tuple[int, ...]) -> torch.Tensor:
-        """Rows of a part: its memory is the mapped file, which goes with the tensor (changes stay in memory)."""
+        """Rows of a part: of a mapped file, which goes with the tensor; from the disk in memory used again."""
         index, dtype = MetadataIndex(self.name, chunk.offsets), self.dtype
         if index not in self.first_bytes:
             self.first_bytes[index] = self._first_byte(index, chunk)
@@ -243,7 +244,9 @@ def write_weights(
         torch.save({"iteration": iteration, "checkpoint_version": 3.0}, target / "common.pt")
         (target / "metadata.json").write_text(json.dumps(BACKENDS))
         with readable(target):
-            if torch_dcp.FileSystemReader(str(target)).read_metadata().storage_data != writer.stored:
+            size = (target / ".metadata").stat().st_size
+            found = pickle.loads(read_from_disk(target / ".metadata", 0, size).tobytes())
+            if (found.state_dict_metadata, found.storage_data) != (parts.metadata.state_dict_metadata, writer.stored):
                 raise InputError(f"{target}: .metadata is not as it was written. Check the disk and run again.")
     (root / TRACKER).write_text(str(iteration))
     return target

@@ -37,6 +37,14 @@ def refusing():
 def killed():
     return lambda: os.kill(os.getpid(), 9)
 
+def missing():
+    return lambda: open("/nowhere/at/all")
+
+def ends_early():
+    def end():
+        raise EOFError
+    return end
+
 def broken():
     return lambda: 1 / 0
 """
@@ -48,7 +56,7 @@ if __name__ == "__main__":
     with beside("work", "sleeper", 1) as call:
         print("started", flush=True)
         if WAIT == "called":
-            call()
+            call()()
         time.sleep(100)
 """
 
@@ -62,7 +70,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_is_called_in_another_process_without_gpus(work: Path) -> None:
     with beside("work", "adder", 20) as call:
-        total, process, gpus = call(22)
+        total, process, gpus = call(22)()
         assert (total, gpus) == (42, "")
         assert process != os.getpid()
     assert not psutil.pid_exists(process)
@@ -73,7 +81,7 @@ def test_an_interrupt_is_for_the_program_to_tell_of(work: Path) -> None:
     with beside("work", "adder", 20) as call:
         for process in set(psutil.Process().children()) - before:
             process.send_signal(signal.SIGINT)
-        assert call(22)[0] == 42
+        assert call(22)()[0] == 42
 
 
 @pytest.mark.parametrize(("function", "given"), [("never", ("a line",)), ("refusing", ())])
@@ -81,17 +89,24 @@ def test_a_line_for_the_user_comes_out_here(
     work: Path, capfd: pytest.CaptureFixture[str], function: str, given: tuple[str, ...]
 ) -> None:
     with pytest.raises(InputError, match=r"^a line$"), beside("work", function, *given) as call:
-        call(*() if given else ("a line",))
+        call(*() if given else ("a line",))()
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("function", "end"), [("killed", "killed by SIGKILL"), ("broken", "exit code 1")])
+@pytest.mark.parametrize(
+    ("function", "end"), [("killed", "killed by SIGKILL. If"), ("broken", "exit code 1"), ("ends_early", "exit code 1")]
+)
 def test_an_end_without_a_result_is_a_line(work: Path, function: str, end: str) -> None:
-    with (
-        pytest.raises(InputError, match=rf"the process of work ended before its result \({end}\)"),
-        beside("work", function) as call,
-    ):
-        call()
+    expected = f"the process of work ended before its result: {end}"
+    with pytest.raises(InputError, match=expected), beside("work", function) as call:
+        call()()
+
+
+def test_the_systems_own_error_comes_out_here(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(FileNotFoundError) as raised, beside("work", "missing") as call:
+        call()()
+    assert raised.value.filename == "/nowhere/at/all"
+    assert capfd.readouterr().err == ""
 
 
 def test_nobody_waits_for_it_after_an_error_here(work: Path) -> None:

@@ -269,9 +269,9 @@ script = __import__(sys.argv[1])
 put = disk.DiskFile._put
 
 def spoil(file, piece):
-    if piece.size > 100_000:  # weights: the last bit of one, of which no logit tells
+    if piece.size > 100_000:  # weights: the last bit of one, of which no logit tells, or the first of its exponent
         piece = piece.copy()
-        piece[piece.size // 8 * 4] ^= 1
+        piece[piece.size // 8 * 4 + (3 if HIGH else 0)] ^= 64 if HIGH else 1
     put(file, piece)
 
 disk.DiskFile._put = spoil
@@ -280,13 +280,14 @@ errors.run(script.main)
 """
 
 
+@pytest.mark.parametrize("high", [True, False])
 @pytest.mark.parametrize("script", ["import_weights", "export_weights"])
-def test_what_the_disk_changed_is_refused(trained: Path, base: Path, tmp_path: Path, script: str) -> None:
+def test_what_the_disk_changed_is_refused(trained: Path, base: Path, tmp_path: Path, script: str, high: bool) -> None:
     given = [f"--base={base}", f"--output={tmp_path / 'out'}"]
     if script == "export_weights":
         given += [f"--manifest={trained / 'checkpoint.json'}", f"--output-parity={tmp_path / 'parity.json'}"]
     done = subprocess.run(
-        [sys.executable, "-c", SPOILT_DISK, str(PROJECT / "scripts"), script, *given],
+        [sys.executable, "-c", SPOILT_DISK.replace("HIGH", str(high)), str(PROJECT / "scripts"), script, *given],
         capture_output=True,
         text=True,
         timeout=200,

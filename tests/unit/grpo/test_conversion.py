@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import weakref
@@ -13,11 +15,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from common.disk import read_from_disk
 from common.errors import InputError
 from common.files import remove_leftovers, sha256
 from grpo import checkpoint, hugging_face, parity, stored_weights
@@ -185,20 +190,53 @@ def test_each_file_can_be_read_while_others_are_written(
     assert checksum(read_weights(path, from_disk=True)) == checksum(ours)
 
 
-def test_metadata_that_the_disk_changed_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = stored_weights.torch_dcp.FileSystemReader.read_metadata
+@pytest.mark.parametrize("what", ["state_dict_metadata", "storage_data"])
+def test_metadata_that_the_disk_changed_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    def other(path: Path, start: int, length: int) -> np.ndarray:
+        metadata = pickle.loads(read_from_disk(path, start, length).tobytes())
+        getattr(metadata, what).popitem()
+        return np.frombuffer(pickle.dumps(metadata), np.uint8)
 
-    def other(reader: object) -> object:
-        metadata = read(reader)
-        for part in metadata.storage_data.values():
-            part.offset += 1
-        return metadata
-
-    monkeypatch.setattr(stored_weights.torch_dcp.FileSystemReader, "read_metadata", other)
+    monkeypatch.setattr(stored_weights, "read_from_disk", other)
     name = "decoder.layers.0.a.weight"
     with pytest.raises(InputError, match=r"iter_0000000: \.metadata is not as it was written"):
         write_weights(tmp_path, 0, {name: torch.zeros(2, 2)}, {name: torch.zeros(2, 2)})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_disk_cannot_read_while_others_are_written_is_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> np.ndarray:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def read(on_disk: LazyTensors, names: list[str]) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(stored_weights, "read_from_disk", fail)
+            with pytest.raises(InputError, match=r"cannot be read \(.*Input/output error\)\. Check the disk"):
+                on_disk[names[0]]
+
+    name = "decoder.layers.0.a.weight"
+    write_weights(tmp_path, 0, {name: torch.zeros(2, 2)}, {name: torch.zeros(2, 2)}, written=read)
+
+
+def test_an_interrupt_while_writing_is_one(tmp_path: Path) -> None:
+    def interrupted(rows: slice) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    name = "decoder.layers.0.a.weight"
+    with pytest.raises(KeyboardInterrupt):
+        write_weights(tmp_path, 0, LazyTensors({name: interrupted}), {name: torch.empty(2, 2, device="meta")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_files_head_that_the_disk_changed_is_refused(
+    tmp_path: Path, tensors: Tensors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = hugging_face._entries
+    monkeypatch.setattr(hugging_face, "_entries", lambda path: dict(list(entries(path).items())[1:]))
+    with pytest.raises(InputError, match=r"model\.safetensors: not as it was written"):
+        hugging_face.write_tensors(tmp_path, tensors, tensors)
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -248,8 +286,6 @@ def test_the_padding_of_the_vocabulary_is_stripped(
 
 
 def test_a_part_that_no_rank_wrote_is_missed(shape: Qwen3Shape, tensors: Tensors, tmp_path: Path) -> None:
-    import pickle
-
     path = write_weights(tmp_path, 0, to_megatron(tensors, shape), to_megatron(tensors, shape))
     metadata = pickle.loads((path / ".metadata").read_bytes())
     del metadata.state_dict_metadata["decoder.layers.mlp.linear_fc2.weight"].chunks[1]
@@ -269,13 +305,64 @@ def test_what_is_compared_whole_is_a_matter_of_size(shape: Qwen3Shape) -> None:
     assert not parity.fits(Qwen3Shape(36, 2560, 32, 8, 128, 9728, 151_936, 5e6, 1e-6, True, 4096))
 
 
+def check(folder: Path, weights: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> dict[str, Any]:
+    sides = parity.LayerByLayer(folder, shape)
+    return sides.agreement(folder, sides.theirs(folder), sides.ours(weights))
+
+
+@pytest.mark.parametrize(("most", "runs", "rows"), [(40, 64, 40), (40, 4, 40), (2048, 3, 63), (2048, 1, 64)])
+def test_rows_of_the_vocabulary_are_picked_without_overlap(
+    folder: Path, shape: Qwen3Shape, monkeypatch: pytest.MonkeyPatch, most: int, runs: int, rows: int
+) -> None:
+    monkeypatch.setattr(parity, "PART_ROWS", most)
+    monkeypatch.setattr(parity, "PART_RUNS", runs)
+    part = parity.LayerByLayer(folder, shape)
+    picked = [row for run in part.tokens for row in range(shape.vocabulary)[run]]
+    assert part.shape.vocabulary == len(picked) == len(set(picked)) == rows
+    assert len(part.tokens) == min(runs, most)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_process_of_its_own_compares_padded_and_untied_models_in_parts(
+    ranks: Ranks,
+    folder: Path,
+    shape: Qwen3Shape,
+    tensors: Tensors,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tied: bool,
+) -> None:
+    monkeypatch.setattr(parity, "WHOLE_BYTES", 1)
+    monkeypatch.setattr(parity, "PART_RUNS", 4)
+    monkeypatch.setattr(parity.parallel, "start", lambda device: None)  # they are started
+    shape = replace(shape, tied_embeddings=tied)
+    if not tied:
+        tensors = tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"].flip(0)}
+        hugging_face.write_tensors(folder, tensors, tensors)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    ours = dict(to_megatron(tensors, shape))
+    for name in (EMBEDDING, "output_layer.weight"):
+        if name in ours:
+            ours[name] = torch.cat([ours[name], torch.full((64, shape.hidden), 9.0)])
+    path = write_weights(tmp_path / "right", 0, ours, ours)
+    head = EMBEDDING if tied else "output_layer.weight"
+    other = ours | {head: ours[head].flip(0)}
+    wrong = write_weights(tmp_path / "wrong", 0, other, other)
+    assert parity.after_import(folder, 1)(path)["relative_difference"] < 1e-5
+    assert parity.after_export(folder, path, 1)(folder)["relative_difference"] < 1e-5
+    with pytest.raises(InputError, match="layer 0: transformers and Megatron differ"):
+        parity.after_import(folder, 1)(wrong)
+    with pytest.raises(InputError, match="layer 0: transformers and Megatron differ"):
+        parity.after_export(folder, wrong, 1)(folder)
+
+
 def test_parts_agree_and_a_layer_that_differs_is_named(
     ranks: Ranks, folder: Path, shape: Qwen3Shape, tensors: Tensors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = dict(to_megatron(tensors, shape))
-    monkeypatch.setattr(parity, "WHOLE_BYTES", 1)
     monkeypatch.setattr(parity, "PART_ROWS", 40)
-    found = parity.check(folder, weights, shape)
+    found = check(folder, weights, shape)
     assert found["layers"] == [0, 1]
     assert found["vocabulary_rows"] == 40
     assert found["relative_difference"] < 1e-5
@@ -283,16 +370,16 @@ def test_parts_agree_and_a_layer_that_differs_is_named(
         spoiled = weights | {name: weights[name].flip(0)}
         layer = 1 if "layers.1" in name else 0
         with pytest.raises(InputError, match=rf"layer {layer}: transformers and Megatron differ"):
-            parity.check(folder, spoiled, shape)
+            check(folder, spoiled, shape)
     for name in ("decoder.layers.1.mlp.linear_fc2.weight", "decoder.final_layernorm.weight"):
         with pytest.raises(InputError, match=r"tensor decoder\..*(linear_fc2|final_layernorm)\.weight is missing"):
-            parity.check(folder, {other: weights[other] for other in weights if other != name}, shape)
+            check(folder, {other: weights[other] for other in weights if other != name}, shape)
     with pytest.raises(InputError, match=r"tensor more\.weight is not part of a dense Qwen3"):
-        parity.check(folder, weights | {"more.weight": torch.ones(2)}, shape)
+        check(folder, weights | {"more.weight": torch.ones(2)}, shape)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"rope_theta": 1e4}))
     with pytest.raises(InputError, match="layer 0: transformers and Megatron differ"):
-        parity.check(folder, weights, shape)
+        check(folder, weights, shape)
 
 
 # --- what a killed program leaves ---

@@ -12,8 +12,7 @@ WORK = """
 import sys, tempfile
 from pathlib import Path
 import torch
-import torch.distributed.checkpoint as torch_dcp
-from grpo import checkpoint_files, hugging_face, stored_weights
+from grpo import hugging_face, stored_weights
 from grpo.shape import Qwen3Shape
 from grpo.tensors import same_bits
 from grpo.weights import check_checkpoint, expected_shapes, to_hugging_face, to_megatron
@@ -25,13 +24,10 @@ folder = Path(tempfile.mkdtemp(dir=sys.argv[1]))
 before = set(sys.modules)
 WORK
 megatron, meta = to_megatron(tensors, shape), to_megatron(layout, shape)
-with checkpoint_files.quiet(), checkpoint_files.no_crc32():
-    writer = torch_dcp.FileSystemWriter(str(folder / "stored"), thread_count=1)
-    writer.fs = stored_weights._ToTheDisk()
-    torch_dcp.save({}, storage_writer=writer, planner=stored_weights.OneByOne(megatron, meta), no_dist=True)
-read = stored_weights.read_weights(folder / "stored")
+stored = stored_weights.write_weights(folder, 0, megatron, meta)
+read = stored_weights.read_weights(stored)
 assert all(same_bits(read[name], megatron[name]) for name in megatron)
-check_checkpoint(stored_weights.read_weights(folder / "stored", meta=True), shape, "here")
+check_checkpoint(stored_weights.read_weights(stored, meta=True), shape, "here")
 hugging_face.write_tensors(folder, layout, to_hugging_face(read, shape))
 print(*sorted(set(sys.modules) - before))
 """
