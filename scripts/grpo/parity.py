@@ -242,6 +242,8 @@ def _packed(ids: torch.Tensor) -> PackedGroups:
 def _agreement(place: str, theirs: torch.Tensor, ours: torch.Tensor, ids: torch.Tensor) -> Result:
     difference = float((ours - theirs).abs().max())
     largest = float(theirs.abs().max())
+    if largest == 0:
+        raise InputError(f"{place}: all logits are 0, which says nothing of the weights. Make the folder again.")
     result = {
         "tokens": ids.numel(),
         "largest_difference": difference,

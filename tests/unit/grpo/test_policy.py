@@ -83,6 +83,18 @@ def test_swapped_heads_are_refused(folder: Path, model: torch.nn.Module, shape: 
         compare(folder, model, shape)
 
 
+def test_logits_of_zero_are_no_agreement(
+    folder: Path, model: torch.nn.Module, shape: Qwen3Shape, tensors: dict[str, torch.Tensor]
+) -> None:
+    nothing = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    write_tensors(folder, nothing, nothing)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    with pytest.raises(InputError, match="all logits are 0"):
+        compare(folder, model, shape)
+
+
 def test_a_tied_model_that_stores_its_embedding_twice_is_read(
     folder: Path, shape: Qwen3Shape, tensors: dict[str, torch.Tensor]
 ) -> None:
