@@ -49,11 +49,10 @@ def broken():
     return lambda: 1 / 0
 """
 PROGRAM = """
-import signal, time
+import time
 from common.beside import beside
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with beside("work", "sleeper", 1) as call:
         print("started", flush=True)
         if WAIT == "called":
