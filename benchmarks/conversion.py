@@ -56,24 +56,15 @@ def main() -> None:
     weights = sorted(base.glob("*.safetensors"))
     size = sum(file.stat().st_size for file in weights)
     found: dict[str, Any] = {"gigabytes": size / 1e9, "files": len(weights)}
-    imports, exports = [], []
-    for number in range(args.rounds):
-        shutil.rmtree(megatron, ignore_errors=True)
-        given = [f"--base={base}", f"--output={megatron}"]
-        imports.append(beside_copying(weights, [], args.folder / "copy", "import_weights", *given))
-        print(json.dumps({"import": imports[number]}), flush=True)
+    given = [f"--base={base}", f"--output={megatron}"]
+    found["import"] = rounds(args.rounds, megatron, weights, [], "import_weights", *given)
     manifest = lay_out(base, megatron, args.folder)
     shutil.rmtree(megatron)
     stored, parity = sorted((args.folder / "checkpoints").rglob("*.distcp")), args.folder / "parity.json"
-    for number in range(args.rounds):
-        shutil.rmtree(trained, ignore_errors=True)
-        given = [f"--manifest={manifest}", f"--base={base}", f"--output={trained}", f"--output-parity={parity}"]
-        exports.append(beside_copying(weights, stored, args.folder / "copy", "export_weights", *given))
-        print(json.dumps({"export": exports[number]}), flush=True)
-    found |= {"import": imports, "export": exports}
+    given = [f"--manifest={manifest}", f"--base={base}", f"--output={trained}", f"--output-parity={parity}"]
+    found["export"] = rounds(args.rounds, trained, weights, stored, "export_weights", *given)
     found["median_speed_as_share_of_copying"] = {
-        name: median(found_round["speed_as_share_of_copying"] for found_round in found[name])
-        for name in ("import", "export")
+        name: median(measured["speed_as_share_of_copying"] for measured in found[name]) for name in ("import", "export")
     }
     before, after = read_tensors(base), read_tensors(trained)
     found["bit_equal"] = before.keys() == after.keys() and all(torch.equal(before[n], -after[n]) for n in before)
@@ -183,6 +174,18 @@ def lay_out(base: Path, megatron: Path, folder: Path) -> Path:
         },
     )
     return manifest
+
+
+def rounds(
+    count: int, made: Path, weights: list[Path], others: list[Path], script: str, *arguments: str
+) -> list[dict[str, Any]]:
+    """A program several times, each time without what it made before."""
+    found = []
+    for _ in range(count):
+        shutil.rmtree(made, ignore_errors=True)
+        found.append(beside_copying(weights, others, made.with_name("copy"), script, *arguments))
+        print(json.dumps({script: found[-1]}), flush=True)
+    return found
 
 
 def beside_copying(

@@ -70,7 +70,7 @@ def warn_without_records(run):
 
 
 def script(rule_name):
-    """Path of a rule's program."""
+    """Path of a rule's program, or of a module beside it."""
     return Path(workflow.basedir) / "scripts" / f"{rule_name}.py"
 
 

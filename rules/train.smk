@@ -44,8 +44,8 @@ rule train:
         gpus=lambda wildcards, input: f"{gpus_checked(TRAIN_GPUS)} {training_checked(input.base)}".strip(),
         launcher=LAUNCHER if TRAIN_PROCESSES > 1 and not SLIME else "",
         flags=flags((TRAIN if SLIME else without(TRAIN, "slime")) | {"device": config["device"]}),
-        # As train.training_version has it.
-        version=constant(script("train"), "TRAINING_VERSION") + (TRAIN["weight_decay"] > 0 and not SLIME),
+        # As training.key.training_version has it.
+        version=constant(script("training/key"), "TRAINING_VERSION") + (TRAIN["weight_decay"] > 0 and not SLIME),
         checkpoints=subpath(output.manifest, parent=True),
     message:
         "Training with GRPO"

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from common.errors import InputError, run
 from common.files import read_json, sha256, write_json, write_jsonl
 from common.lease import lease
-from common.model_folder import content_sum, folder_sum, listing_sum, weight_sums
+from common.model_folder import folder_sum, listing_sum, weight_sums
 from common.options import add_setting, add_settings
 from common.provenance import record, version
 from slime_engine.arguments import refuse
-from slime_engine.layout import NOT_IN_KEY as SLIME_NOT_IN_KEY
-from slime_engine.layout import NOT_IN_KEY_OF_SLIME, Layout, without_slime
+from slime_engine.layout import Layout, without_slime
 from training import validated
+from training.key import determinants, training_version
 from training.stops import remembered
 from training.task import build_task, checked_samples
 
@@ -33,17 +33,6 @@ if TYPE_CHECKING:
 PACKAGES = {
     "megatron": ("torch", "megatron-core", "transformers", "tokenizers"),
     "slime": ("torch", "megatron-core", "transformers", "tokenizers", "ray", "sglang", "slime"),
-}
-
-# Part of the key under which checkpoints lie. Raise it when the meaning of a training changes, so
-# that an old checkpoint is not taken for a new one; an edited comment must not retrain anything.
-TRAINING_VERSION = 1
-# Settings that came later: at these values a training is what it was before, and so is its key.
-SINCE = {"precision": "fp32", "optimizer": "replicated"}
-# Settings that decide how long, how it is watched and what is kept, but not what a checkpoint holds.
-NOT_IN_KEY = SLIME_NOT_IN_KEY | {
-    *("iterations", "save_every", "keep", "validate_every", "show_rollouts_every", "straggler_ratio", "tensorboard"),
-    *("spike_limit", "recompute"),
 }
 
 
@@ -321,25 +310,6 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
     from grpo.loop import LoopSettings
 
     return LoopSettings(**{field.name: getattr(args, field.name) for field in dataclasses.fields(LoopSettings)})
-
-
-def training_version(args: argparse.Namespace) -> int:
-    """The version of this training's meaning: one more where the own loop decays weights, once the norms' as well."""
-    return TRAINING_VERSION + (args.engine == "megatron" and args.weight_decay > 0)
-
-
-def determinants(args: argparse.Namespace) -> dict[str, Any]:
-    """Everything that decides what a checkpoint of this training holds, except how far it went."""
-    given = record(args, {})["parameters"].items()
-    left_out = NOT_IN_KEY | (NOT_IN_KEY_OF_SLIME if args.engine == "slime" else set())
-    settings = {name: value for name, value in given if name not in left_out and SINCE.get(name) != value}
-    return {
-        "version": training_version(args),
-        "settings": settings,
-        # The tokenizer's files and the chat template make the prompts and say where an answer ends.
-        "base": content_sum(args.base, weight_sums(args.base)),
-        "train": sha256(args.train),
-    }
 
 
 def write_tensorboard(folder: Path, rows: list[dict[str, Any]]) -> None:

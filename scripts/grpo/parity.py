@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from megatron.core.models.gpt import GPTModel
+from torch.nn.utils import vector_to_parameters
 from transformers import AutoConfig, Qwen3ForCausalLM
 from transformers.modeling_utils import no_init_weights
 
@@ -130,7 +131,8 @@ class LayerByLayer:
             self.their_model = Qwen3ForCausalLM(config).float().eval()
         self.their_model.tie_weights()
         self.our_model = build_model(self.shape, initialised=False)
-        self.memory = torch.zeros(max(map(_memory, (self.their_model, self.our_model))))
+        sizes = [sum(p.numel() for p in model.parameters()) for model in (self.their_model, self.our_model)]
+        self.memory = torch.zeros(max(sizes))
 
     def theirs(self, folder: Path) -> list[torch.Tensor]:
         """Of a Hugging Face folder, for each layer."""
@@ -149,7 +151,7 @@ class LayerByLayer:
         prefix: str,
         logits: Callable[[Any, torch.Tensor], torch.Tensor],
     ) -> list[torch.Tensor]:
-        _memory(model, self.memory)
+        vector_to_parameters(self.memory, model.parameters())  # they lie in it from here on
         found: list[torch.Tensor] = []
         for layer in self.layers:
             part = _one_layer(tensors, prefix, layer, self.tokens)
@@ -170,16 +172,6 @@ class LayerByLayer:
             "layers": self.layers,
             "vocabulary_rows": self.shape.vocabulary,
         }
-
-
-def _memory(model: torch.nn.Module, memory: torch.Tensor | None = None) -> int:
-    """Numbers that a model's parameters take, one after the other; put into a memory, if one is given."""
-    end = 0
-    for parameter in model.parameters():
-        if memory is not None:
-            parameter.data = memory[end : end + parameter.numel()].view_as(parameter)
-        end += parameter.numel() + -parameter.numel() % 16  # aligned to 64 bytes
-    return end
 
 
 def _one_layer(tensors: Mapping[str, torch.Tensor], prefix: str, layer: int, tokens: list[slice]) -> LazyTensors:

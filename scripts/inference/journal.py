@@ -83,9 +83,9 @@ class Answers:
 
     def missing(self, questions: Sequence[Question], batch: int) -> Iterator[Sequence[Question]]:
         """Questions without an answer, in order, in batches."""
-        todo = [question for question in questions if question.id not in self._rows]
-        for start in range(0, len(todo), batch):
-            yield todo[start : start + batch]
+        unanswered = [question for question in questions if question.id not in self._rows]
+        for start in range(0, len(unanswered), batch):
+            yield unanswered[start : start + batch]
 
     def add(self, question: Question, answer: Answer) -> None:
         """Write one answer, at once: from here on a kill does not lose it."""

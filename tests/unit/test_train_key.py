@@ -9,6 +9,7 @@ import pytest
 
 import train
 from common.errors import InputError
+from training import key as key_module
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         files += ["--checkpoints=c", "--output-manifest=m", "--output-metrics=o"]
         needed = ["--iterations=1", "--prompts-per-iteration=4", "--group-size=2", "--max-new-tokens=1"]
         monkeypatch.setattr(sys, "argv", ["train.py", *files, *needed, "--learning-rate=0.1", *more])
-        return train.determinants(train.arguments())
+        return key_module.determinants(train.arguments())
 
     return of
 
@@ -78,9 +79,9 @@ def test_what_the_model_is_called_is_not(key, tmp_path: Path) -> None:
 def test_validation_is_not_and_weight_decay_has_a_version_of_its_own(key, tmp_path: Path) -> None:
     plain = key()
     assert key(f"--validation={tmp_path}/other.jsonl", "--validate-every=7") == plain
-    assert plain["version"] == key("--weight-decay=0")["version"] == train.TRAINING_VERSION
-    assert key("--weight-decay=0.1")["version"] == train.TRAINING_VERSION + 1
-    assert key("--engine=slime", "--weight-decay=0.1")["version"] == train.TRAINING_VERSION
+    assert plain["version"] == key("--weight-decay=0")["version"] == key_module.TRAINING_VERSION
+    assert key("--weight-decay=0.1")["version"] == key_module.TRAINING_VERSION + 1
+    assert key("--engine=slime", "--weight-decay=0.1")["version"] == key_module.TRAINING_VERSION
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def test_edited_lines_of_the_training_do_not_train_again(editable: Workflow) -> 
 
 
 def test_a_raised_version_of_the_training_trains_again(editable: Workflow) -> None:
-    edit(editable, "train.py", "TRAINING_VERSION = ", "TRAINING_VERSION = 1000")
+    edit(editable, "training/key.py", "TRAINING_VERSION = ", "TRAINING_VERSION = 1000")
     assert planned_after_edit(editable) == FROM_TRAIN
 
 
