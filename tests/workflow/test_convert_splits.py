@@ -124,3 +124,38 @@ def test_killed_at_any_moment_nothing_looks_finished(
     if script == "import_weights":
         again = read_weights(out / "iter_0000000")
         assert checksum(again) == checksum(read_weights(megatron / "iter_0000000"))
+
+
+SPOILT_DISK = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from common import disk, errors
+script = __import__(sys.argv[1])
+put = disk.DiskFile._put
+
+def spoil(file, piece):
+    if piece.size > 100_000:  # weights: the last bit of one, of which no logit tells, or the first of its exponent
+        piece = piece.copy()
+        piece[piece.size // 8 * 4 + (3 if HIGH else 0)] ^= 64 if HIGH else 1
+    put(file, piece)
+
+disk.DiskFile._put = spoil
+del sys.argv[0]
+errors.run(script.main)
+"""
+
+
+@pytest.mark.parametrize("high", [True, False])
+@pytest.mark.parametrize("script", ["import_weights", "export_weights"])
+def test_what_the_disk_changed_is_refused(base: Path, manifest: Path, tmp_path: Path, script: str, high: bool) -> None:
+    given = [f"--base={base}", f"--output={tmp_path / 'out'}"]
+    if script == "export_weights":
+        given += [f"--manifest={manifest}", f"--output-parity={tmp_path / 'parity.json'}"]
+    done = subprocess.run(
+        [sys.executable, "-c", SPOILT_DISK.replace("HIGH", str(high)), str(PROJECT / "scripts"), script, *given],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    refused(done, "is not as it was written")
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from grpo.checkpoint import save
+from grpo.hugging_face import write_tensors
 from grpo.learner import ComputeSettings, Learner, UpdateSettings
 from grpo.loss import LossSettings
 from grpo.parallel import Ranks
@@ -43,6 +45,34 @@ def tensors(shape: Qwen3Shape) -> dict[str, torch.Tensor]:
         else 0.2 * torch.randn(size, generator=generator)
         for name, size in expected_shapes(shape).items()
     }
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shape: Qwen3Shape, tensors: dict[str, torch.Tensor]) -> Path:
+    """The same weights as a Hugging Face folder."""
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "config.json").write_text(
+        json.dumps(
+            {
+                "architectures": ["Qwen3ForCausalLM"],
+                "model_type": "qwen3",
+                "num_hidden_layers": shape.layers,
+                "hidden_size": shape.hidden,
+                "num_attention_heads": shape.heads,
+                "num_key_value_heads": shape.query_groups,
+                "head_dim": shape.head_dim,
+                "intermediate_size": shape.ffn,
+                "vocab_size": shape.vocabulary,
+                "rope_theta": shape.rope_base,
+                "rms_norm_eps": shape.norm_epsilon,
+                "tie_word_embeddings": shape.tied_embeddings,
+                "max_position_embeddings": shape.max_positions,
+            }
+        )
+    )
+    write_tensors(path, tensors, tensors)
+    return path
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from common.disk import read_from_disk
 from common.errors import InputError
 from common.files import remove_leftovers, sha256
-from grpo import checkpoint, hugging_face, parity, stored_weights
+from grpo import checkpoint, hugging_face, stored_weights
 from grpo.parallel import Ranks
 from grpo.qwen3 import Qwen3Shape, build_model
 from grpo.stored_weights import read_weights, write_weights
@@ -35,29 +34,6 @@ from tensor_sums import checksum
 
 Tensors = dict[str, torch.Tensor]
 EMBEDDING = "embedding.word_embeddings.weight"
-
-
-@pytest.fixture
-def folder(tmp_path: Path, shape: Qwen3Shape, tensors: Tensors) -> Path:
-    """The weights as a Hugging Face folder."""
-    from transformers import Qwen3Config
-
-    Qwen3Config(
-        architectures=["Qwen3ForCausalLM"],
-        num_hidden_layers=shape.layers,
-        hidden_size=shape.hidden,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.query_groups,
-        head_dim=shape.head_dim,
-        intermediate_size=shape.ffn,
-        vocab_size=shape.vocabulary,
-        rope_theta=shape.rope_base,
-        rms_norm_eps=shape.norm_epsilon,
-        tie_word_embeddings=shape.tied_embeddings,
-        max_position_embeddings=shape.max_positions,
-    ).save_pretrained(tmp_path / "model")
-    hugging_face.write_tensors(tmp_path / "model", tensors, tensors)
-    return tmp_path / "model"
 
 
 def test_the_file_is_the_one_that_safetensors_writes(folder: Path, tensors: Tensors, tmp_path: Path) -> None:
@@ -294,92 +270,6 @@ def test_a_part_that_no_rank_wrote_is_missed(shape: Qwen3Shape, tensors: Tensors
     assert read["decoder.layers.0.mlp.linear_fc2.weight"].shape == (32, 48)
     with pytest.raises(InputError, match=r"parts of decoder\.layers\.mlp\.linear_fc2\.weight are missing"):
         read["decoder.layers.1.mlp.linear_fc2.weight"]
-
-
-# --- parity in parts ---
-
-
-def test_what_is_compared_whole_is_a_matter_of_size(shape: Qwen3Shape) -> None:
-    assert parity.fits(shape)
-    # 36 x 100,931,072 + 151,936 x 2560 + 2560 weights, two copies of 4 bytes: 32 GB
-    assert not parity.fits(Qwen3Shape(36, 2560, 32, 8, 128, 9728, 151_936, 5e6, 1e-6, True, 4096))
-
-
-def check(folder: Path, weights: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> dict[str, Any]:
-    sides = parity.LayerByLayer(folder, shape)
-    return sides.agreement(folder, sides.theirs(folder), sides.ours(weights))
-
-
-@pytest.mark.parametrize(("most", "runs", "rows"), [(40, 64, 40), (40, 4, 40), (2048, 3, 63), (2048, 1, 64)])
-def test_rows_of_the_vocabulary_are_picked_without_overlap(
-    folder: Path, shape: Qwen3Shape, monkeypatch: pytest.MonkeyPatch, most: int, runs: int, rows: int
-) -> None:
-    monkeypatch.setattr(parity, "PART_ROWS", most)
-    monkeypatch.setattr(parity, "PART_RUNS", runs)
-    part = parity.LayerByLayer(folder, shape)
-    picked = [row for run in part.tokens for row in range(shape.vocabulary)[run]]
-    assert part.shape.vocabulary == len(picked) == len(set(picked)) == rows
-    assert len(part.tokens) == min(runs, most)
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_a_process_of_its_own_compares_padded_and_untied_models_in_parts(
-    ranks: Ranks,
-    folder: Path,
-    shape: Qwen3Shape,
-    tensors: Tensors,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    tied: bool,
-) -> None:
-    monkeypatch.setattr(parity, "WHOLE_BYTES", 1)
-    monkeypatch.setattr(parity, "PART_RUNS", 4)
-    monkeypatch.setattr(parity.parallel, "start", lambda device: None)  # they are started
-    shape = replace(shape, tied_embeddings=tied)
-    if not tied:
-        tensors = tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"].flip(0)}
-        hugging_face.write_tensors(folder, tensors, tensors)
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
-    ours = dict(to_megatron(tensors, shape))
-    for name in (EMBEDDING, "output_layer.weight"):
-        if name in ours:
-            ours[name] = torch.cat([ours[name], torch.full((64, shape.hidden), 9.0)])
-    path = write_weights(tmp_path / "right", 0, ours, ours)
-    head = EMBEDDING if tied else "output_layer.weight"
-    other = ours | {head: ours[head].flip(0)}
-    wrong = write_weights(tmp_path / "wrong", 0, other, other)
-    assert parity.after_import(folder, 1)(path)["relative_difference"] < 1e-5
-    assert parity.after_export(folder, path, 1)(folder)["relative_difference"] < 1e-5
-    with pytest.raises(InputError, match="layer 0: transformers and Megatron differ"):
-        parity.after_import(folder, 1)(wrong)
-    with pytest.raises(InputError, match="layer 0: transformers and Megatron differ"):
-        parity.after_export(folder, wrong, 1)(folder)
-
-
-def test_parts_agree_and_a_layer_that_differs_is_named(
-    ranks: Ranks, folder: Path, shape: Qwen3Shape, tensors: Tensors, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    weights = dict(to_megatron(tensors, shape))
-    monkeypatch.setattr(parity, "PART_ROWS", 40)
-    found = check(folder, weights, shape)
-    assert found["layers"] == [0, 1]
-    assert found["vocabulary_rows"] == 40
-    assert found["relative_difference"] < 1e-5
-    for name in ("decoder.layers.1.self_attention.q_layernorm.weight", EMBEDDING, "decoder.final_layernorm.weight"):
-        spoiled = weights | {name: weights[name].flip(0)}
-        layer = 1 if "layers.1" in name else 0
-        with pytest.raises(InputError, match=rf"layer {layer}: transformers and Megatron differ"):
-            check(folder, spoiled, shape)
-    for name in ("decoder.layers.1.mlp.linear_fc2.weight", "decoder.final_layernorm.weight"):
-        with pytest.raises(InputError, match=r"tensor decoder\..*(linear_fc2|final_layernorm)\.weight is missing"):
-            check(folder, {other: weights[other] for other in weights if other != name}, shape)
-    with pytest.raises(InputError, match=r"tensor more\.weight is not part of a dense Qwen3"):
-        check(folder, weights | {"more.weight": torch.ones(2)}, shape)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"rope_theta": 1e4}))
-    with pytest.raises(InputError, match="layer 0: transformers and Megatron differ"):
-        check(folder, weights, shape)
 
 
 # --- what a killed program leaves ---
