@@ -14,7 +14,7 @@ from common.hub import snapshot
 from grpo.shape import Qwen3Shape, read_shape
 from isolation import hub_cache
 from planning.machine import Task, engine_of
-from planning.memory import Footprint, footprint
+from planning.memory import Footprint, footprint, main_memory
 from planning.model import ASSUMED, weights
 from planning.pace import FACTOR, Pace, pace
 from planning.refusal import MEMORY_ERROR, refusals
@@ -28,6 +28,8 @@ class TrainingPlan:
     ----------
     origin
         Where the model's numbers are from.
+    main_memory
+        Bytes of all nodes together, by part, besides what any program takes.
     asking
         Seconds of the questions of `infer` (to one model), `probe` and `variants`, as far as they are known.
     unasked
@@ -41,6 +43,7 @@ class TrainingPlan:
     gpu: Gpu
     engine: str
     footprint: Footprint
+    main_memory: Mapping[str, float]
     pace: Pace | None
     asking: Mapping[str, float]
     unasked: list[str]
@@ -75,6 +78,7 @@ def plan_of(settings: Mapping[str, Any], results: Path, gpu: Gpu) -> TrainingPla
         gpu=gpu,
         engine=engine.name,
         footprint=memory,
+        main_memory=main_memory(shape, engine, task),
         pace=pace(shape, engine, task, gpu, memory.at_once),
         asking=asking(settings, shape, gpu, task),
         unasked=refused(settings, shape, gpu, task),
@@ -192,6 +196,12 @@ def described(plan: TrainingPlan) -> str:
     if plan.footprint.at_once:
         lines.append(
             f"  The server of a GPU holds {plan.footprint.at_once:,} answers of {task.length:,} tokens at once."
+        )
+    if plan.main_memory:
+        listed = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in plan.main_memory.items())
+        total = sum(plan.main_memory.values())
+        lines.append(
+            f"  main memory, GB of all nodes together: {listed}; {total / 1e9:.1f}, and what the programs take besides"
         )
     if plan.pace:
         hours = plan.pace.iteration * plan.iterations / 3600

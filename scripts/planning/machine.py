@@ -32,6 +32,8 @@ class Engine:
         Whether server and training leave the GPU to each other in turn.
     own_layers
         Whether its layers keep what this project's do (`planning.memory.own_layer_activations`).
+    host
+        Bytes a weight in main memory, for each GPU, all the time.
     """
 
     name: str
@@ -48,10 +50,12 @@ class Engine:
     server: bool
     released: bool
     own_layers: bool
+    host: float
 
 
-# slime's loss holds the logits in bfloat16, and copies in float32 for log-probabilities and entropy.
-SLIME = Engine("slime", 2, 4, 12, 0, True, 2, True, False, 18, False, True, True, False)
+# slime's loss holds the logits in bfloat16, and copies in float32 for log-probabilities and entropy. In main memory it
+# keeps the reference and a copy of the weights (v0.2.1, TensorBackuper in backends/megatron_utils/actor.py).
+SLIME = Engine("slime", 2, 4, 12, 0, True, 2, True, False, 18, False, True, True, False, 4)
 
 
 def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: bool = False) -> Engine:
@@ -69,12 +73,12 @@ def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: 
     recompute
         As in `Engine`.
     """
-    number, optimiser = (4, 8) if precision == "fp32" else (2, 12)
+    number, optimiser, host = (4, 8, 0) if precision == "fp32" else (2, 12, 0)
     if optimizer == "offloaded":
-        optimiser = 0
+        optimiser, host = 0, 16  # weights, gradients and two moments (`grpo.offload`)
     sharded = optimizer != "replicated"
     return Engine(
-        "megatron", number, 4, optimiser, number, sharded, number, recompute, True, 20, True, False, False, True
+        "megatron", number, 4, optimiser, number, sharded, number, recompute, True, 20, True, False, False, True, host
     )
 
 

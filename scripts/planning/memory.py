@@ -86,6 +86,21 @@ def footprint(shape: Qwen3Shape, engine: Engine, task: Task, memory: float) -> F
     return Footprint(training, sampling, None)
 
 
+def main_memory(shape: Qwen3Shape, engine: Engine, task: Task) -> dict[str, float]:
+    """Bytes that a whole training keeps in main memory for its GPUs, by part, besides what any program takes.
+
+    A released trainer waits there with all that it has: slime v0.2.1 sets torch_memory_saver's ``CPU_BACKUP``
+    (ray/actor_group.py).
+    """
+    parts = {}
+    if engine.host:
+        parts["copies of weights" if engine.server else "offloaded optimiser"] = engine.host
+    if engine.released:
+        shared = task.data * task.context if engine.sharded else 1
+        parts["trainers while servers sample"] = engine.weights + engine.gradients + engine.optimiser / shared
+    return {name: each * shard_weights(shape, task) * task.gpus for name, each in parts.items()}
+
+
 def serving(shape: Qwen3Shape, task: Task, memory: float) -> dict[str, float]:
     """Bytes of each GPU, by part, where SGLang alone has it."""
     parts = footprint(shape, SLIME, task, memory).sampling

@@ -19,6 +19,7 @@ from planning.memory import (
     OVERHEAD_WITH_SERVER,
     footprint,
     layer_activations,
+    main_memory,
     micro_batch,
     own_layer_activations,
 )
@@ -85,6 +86,17 @@ def test_states_of_the_own_loop_in_bfloat16_by_hand() -> None:
     assert states("replicated") == pytest.approx(20)
     assert states("distributed") == pytest.approx(8 + 12 / 4)
     assert states("offloaded") == pytest.approx(8)
+
+
+def test_what_waits_in_main_memory_by_hand() -> None:
+    count = weights(REAL)
+    # Eight GPUs with half of the weights each: reference and copy 2 + 2; values 2, gradients 4, optimiser 12 / 4.
+    parts = main_memory(REAL, SLIME, TASK)
+    assert parts == {"copies of weights": 4 * 4 * count, "trainers while servers sample": 4 * 9 * count}
+    assert main_memory(REAL, dataclasses.replace(SLIME, released=False), TASK) == {"copies of weights": 16 * count}
+    assert main_memory(REAL, own_loop("bf16", "distributed"), TASK) == {}
+    # Four data ranks, each with all of it: master weights, gradients, two moments.
+    assert main_memory(REAL, own_loop("bf16", "offloaded"), TASK) == {"offloaded optimiser": 4 * 16 * count}
 
 
 def test_the_own_loop_packs_whole_groups_and_slime_whole_answers() -> None:

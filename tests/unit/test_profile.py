@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from common.datasheet import GPUS
+from configuration import read_schema, resolve
+from training_plan import plan_of
+
 PROJECT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 Requests = dict[str, list[dict[str, Any]]]
@@ -85,6 +89,22 @@ def test_each_rule_asks_for_more_time_and_memory_after_a_failure(paper: tuple[Pa
                 assert first["slurm_extra"] == "--signal=TERM@300"
             else:
                 assert first["runtime"] < second["runtime"] <= last["runtime"] <= 480, rule
+
+
+def test_a_training_s_first_attempt_has_the_main_memory_that_its_plan_counts(
+    paper: tuple[Path, Requests], tmp_path: Path
+) -> None:
+    config, asked = paper
+    # Weights in another place than the GPU's: 64 GB for each copy of the model.
+    one = {"engine": "megatron", "optimizer": "offloaded", "tensor": 1, "data": 1}
+    alone = configuration(tmp_path, config.stem, train=one, market=yaml.safe_load(config.read_text())["market"])
+    for file, first in ((config, asked["train"][0]), (alone, requests(tmp_path, alone)["train"][0])):
+        settings = resolve(yaml.safe_load(file.read_text()), read_schema(PROJECT / "config" / "schema.yaml"))
+        plan = plan_of(settings, tmp_path, GPUS["h100"])
+        assert plan is not None
+        counted = sum(plan.main_memory.values()) / 1e6
+        # What PyTorch, Megatron and CUDA take in each process was never measured there: a few GB.
+        assert 0 < counted + 5000 * first["gpu"] <= first["mem_mb"] * first["nodes"], file.name
 
 
 def test_the_time_limit_that_a_profile_gives_all_rules_is_theirs(tmp_path: Path) -> None:

@@ -64,7 +64,9 @@ def test_the_readme_says_what_the_plan_says(tmp_path: Path) -> None:
     assert plan is not None
     sampling, update = (sum(parts.values()) / 1e9 for parts in (plan.footprint.sampling, plan.footprint.training))
     hours = plan.seconds["train"] / 3600
-    assert f"{sampling:.0f} GB of each GPU while sampling, {update:.0f} GB in an update" in readme
+    held = sum(plan.main_memory.values()) / 1e9
+    assert f"{sampling:.0f} GB of each GPU while sampling, {update:.0f} GB in an update, {held:.0f} GB of" in readme
+    assert f"; {held:.1f}, and what the programs take besides\n" in described(plan)
     assert f"{hours:.0f} h, {8 * hours:.0f} GPU-hours; {plan.seconds['infer'] / 3600:.0f} h on one GPU" in readme
     probe, variants = (plan.seconds[rule] / 60 for rule in ("probe", "variants"))
     assert f"{probe:.0f} min for the probe, {variants:.0f} min for the variant; " in readme
