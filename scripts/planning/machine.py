@@ -55,7 +55,23 @@ class Engine:
 
 # slime's loss holds the logits in bfloat16, and copies in float32 for log-probabilities and entropy. In main memory it
 # keeps the reference and a copy of the weights (v0.2.1, TensorBackuper in backends/megatron_utils/actor.py).
-SLIME = Engine("slime", 2, 4, 12, 0, True, 2, True, False, 18, False, True, True, False, 4)
+SLIME = Engine(
+    name="slime",
+    weights=2,
+    gradients=4,
+    optimiser=12,
+    reference=0,
+    sharded=True,
+    number=2,
+    recompute=True,
+    whole_vocabulary=False,
+    loss=18,
+    groups_whole=False,
+    server=True,
+    released=True,
+    own_layers=False,
+    host=4,
+)
 
 
 def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: bool = False) -> Engine:
@@ -76,9 +92,22 @@ def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: 
     number, optimiser, host = (4, 8, 0) if precision == "fp32" else (2, 12, 0)
     if optimizer == "offloaded":
         optimiser, host = 0, 16  # weights, gradients and two moments (`grpo.offload`)
-    sharded = optimizer != "replicated"
     return Engine(
-        "megatron", number, 4, optimiser, number, sharded, number, recompute, True, 20, True, False, False, True, host
+        name="megatron",
+        weights=number,
+        gradients=4,
+        optimiser=optimiser,
+        reference=number,
+        sharded=optimizer != "replicated",
+        number=number,
+        recompute=recompute,
+        whole_vocabulary=True,
+        loss=20,
+        groups_whole=True,
+        server=False,
+        released=False,
+        own_layers=True,
+        host=host,
     )
 
 
