@@ -35,7 +35,7 @@ from grpo.weights import expected_shapes, to_megatron, weights_sum
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 # layers, hidden, heads, groups, head dim, intermediate, vocabulary: Qwen3-4B's, and the same structure, small
-SIZES = {"4b": (36, 2560, 32, 8, 128, 9728, 151_936), "small": (4, 64, 8, 2, 16, 160, 1000)}
+SIZES = {"4b": (36, 2560, 32, 8, 128, 9728, 151_936), "small": (4, 64, 8, 4, 16, 160, 1000)}
 RANKS = 2
 BLOCK = 2**24  # random numbers drawn; larger tensors repeat them
 

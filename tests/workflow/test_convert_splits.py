@@ -45,12 +45,17 @@ def megatron(base: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def manifest(base: Path, megatron: Path) -> Path:
-    """What two tensor and two pipeline ranks of Megatron saved, with their optimisers: the negated weights."""
-    folder = base.parent / "train"
+    """What two tensor and two pipeline ranks saved."""
+    return trained(base, megatron, base.parent / "train", tensor=2, pipeline=2)
+
+
+def trained(base: Path, megatron: Path, folder: Path, tensor: int, pipeline: int) -> Path:
+    """Manifest of what four of Megatron's ranks saved, with their optimisers: the negated weights."""
     launcher = [str(PROJECT / "scripts/grpo/launch.py"), "--standalone", "--nproc-per-node", "4"]
     driver = [str(HERE / "split_driver.py"), f"--base={base}", f"--weights={megatron / 'iter_0000000'}"]
+    split = [f"--tensor={tensor}", f"--pipeline={pipeline}"]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", *launcher, *driver, "--tensor=2", "--pipeline=2", f"--output={folder}"],
+        [sys.executable, "-W", "ignore", *launcher, *driver, *split, f"--output={folder}"],
         env={"PYTHONPATH": str(PROJECT / "scripts"), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
@@ -70,11 +75,14 @@ def manifest(base: Path, megatron: Path) -> Path:
     return folder / "checkpoint.json"
 
 
+@pytest.mark.parametrize(("tensor", "pipeline"), [(2, 2), (4, 1), (1, 4)])
 def test_what_tensor_and_pipeline_ranks_saved_is_exported_bit_by_bit(
-    base: Path, manifest: Path, tmp_path: Path
+    base: Path, megatron: Path, manifest: Path, tmp_path: Path, tensor: int, pipeline: int
 ) -> None:
+    if (tensor, pipeline) != (2, 2):
+        manifest = trained(base, megatron, tmp_path / "train", tensor, pipeline)
     stored = read_weights(manifest.parent / "iter_0000001")
-    assert stored["embedding.word_embeddings.weight"].shape == (1024, 64)  # padded for two ranks
+    assert stored["embedding.word_embeddings.weight"].shape == (1024, 64)  # to a multiple of 128 for each tensor rank
     assert len(list((manifest.parent / "iter_0000001").glob("*.distcp"))) >= 4
     done = export(manifest, base, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
