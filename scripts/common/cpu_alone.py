@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import warnings
+
+# What transformers imports wherever it is installed, a second in all, for what no program here does.
+_UNUSED = ("scipy", "sklearn", "torchao")
 
 
 def on_cpu_alone() -> None:
@@ -16,5 +20,7 @@ def on_cpu_alone() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     os.environ["THP_MEM_ALLOC_ENABLE"] = "1"
+    for name in _UNUSED:
+        sys.modules.setdefault(name, None)  # as if not installed
     gc.set_threshold(100_000)
     warnings.filterwarnings("ignore")

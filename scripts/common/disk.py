@@ -22,6 +22,7 @@ import numpy as np
 
 PIECE_BYTES = 2**24
 _ALIGNED = 4096  # what disks want addresses, lengths and memory to be multiples of; a piece is one
+_LARGE_PAGE = 2**21
 _of_thread = threading.local()
 
 
@@ -39,7 +40,7 @@ class DiskFile(io.RawIOBase):
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         _past_the_cache(self._file)
         # One is filled while the other is written; the same memory for the whole file.
-        self._buffers = [np.frombuffer(mmap.mmap(-1, PIECE_BYTES), np.uint8) for _ in range(2)]
+        self._buffers = [_memory(PIECE_BYTES) for _ in range(2)]
         self._filled = self._size = 0
         self._thread = ThreadPoolExecutor(1)
         self._written: Future[None] | None = None
@@ -138,7 +139,7 @@ def read_from_disk(path: str | Path, start: int, length: int) -> np.ndarray[Any,
             read += count
     finally:
         os.close(file)
-    return np.frombuffer(buffer, np.uint8)[start - first : end - first]
+    return buffer[start - first : end - first]
 
 
 def mapped(path: str | Path, start: int, length: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -159,12 +160,22 @@ def mapped(path: str | Path, start: int, length: int) -> np.ndarray[Any, np.dtyp
     return np.frombuffer(memory, np.uint8)[start - first :]
 
 
-def _buffer(size: int) -> memoryview:
+def _buffer(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """This thread's memory of at least a size."""
-    found: memoryview | None = getattr(_of_thread, "buffer", None)
+    found: np.ndarray[Any, np.dtype[np.uint8]] | None = getattr(_of_thread, "buffer", None)
     if found is None or len(found) < size:
-        found = _of_thread.buffer = memoryview(mmap.mmap(-1, max(size, PIECE_BYTES + 2 * _ALIGNED)))
+        found = _of_thread.buffer = _memory(max(size, PIECE_BYTES + 2 * _ALIGNED))
     return found[:size]
+
+
+def _memory(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """New memory, in large pages where there are some: a disk is told of each page that it writes or fills."""
+    memory = mmap.mmap(-1, size + _LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # not every system has them
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    whole = np.frombuffer(memory, np.uint8)
+    start = -whole.ctypes.data % _LARGE_PAGE
+    return whole[start : start + size]
 
 
 def _past_the_cache(file: int) -> None:
