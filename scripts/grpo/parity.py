@@ -113,9 +113,15 @@ class LayerByLayer:
 
     Of the first, the middle and the last layer, all in the same memory: its first use costs more than what is done
     in it.
+
+    Parameters
+    ----------
+    folder
+        Of the base model.
     """
 
     def __init__(self, folder: Path, shape: Qwen3Shape) -> None:
+        self.base = folder
         count = min(PART_ROWS, shape.vocabulary)
         runs = min(PART_RUNS, count)
         together = count // runs
@@ -136,7 +142,8 @@ class LayerByLayer:
 
     def theirs(self, folder: Path) -> list[torch.Tensor]:
         """Of a Hugging Face folder, for each layer."""
-        tensors = read_tensors(folder, from_disk=True)
+        # The base model is in the system's memory, for it is read there anyhow; what is made of it must be on the disk.
+        tensors = read_tensors(folder, from_disk=folder != self.base)
         return self._logits(str(folder), self.their_model, tensors, "model.layers.", _their_logits)
 
     def ours(self, weights: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
