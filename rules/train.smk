@@ -7,8 +7,11 @@ if SLIME:
         TRAIN_PROCESSES * TRAIN["slime"]["pipeline"] * TRAIN["slime"]["context"] // TRAIN["slime"]["nodes"]
     )
 TRAIN_GPUS = TRAIN_PROCESSES if config["device"] == "cuda" else 0
+TRAIN_MEMORY_MB = 2000 * TRAIN_PROCESSES
+if TRAIN_GPUS:
+    TRAIN_MEMORY_MB = node_memory(config, Path(f"results/{config['run']}"), TRAIN_PROCESSES)
 # For a cluster's profile: `threads` is cut down to the cores given, which a dry run takes for 1.
-os.environ.update(TRAIN_PROCESSES=str(TRAIN_PROCESSES))
+os.environ.update(TRAIN_PROCESSES=str(TRAIN_PROCESSES), TRAIN_MEMORY_MB=str(TRAIN_MEMORY_MB))
 LAUNCHER = f"scripts/grpo/launch.py --standalone --nproc-per-node {TRAIN_PROCESSES}"
 
 
@@ -33,9 +36,8 @@ rule train:
     # slime's Ray has a CPU for each GPU and two more.
     threads: TRAIN_PROCESSES + 2 if SLIME else TRAIN_PROCESSES
     resources:
-        # With slime a GPU's part of trainer, reference and optimiser waits in the machine's memory. Here and in
-        # other rules it counts under --resources mem_mb=N; a cluster's profile has memory and time of its own.
-        mem_mb=60000 * TRAIN_PROCESSES if SLIME else 2000 * TRAIN_PROCESSES,
+        # Here and in other rules it counts under --resources mem_mb=N; a cluster's profile has memory of its own.
+        mem_mb=TRAIN_MEMORY_MB,
         # The profile of a cluster says how much memory and which driver GPUs must have.
         gpu=TRAIN_GPUS,
         gpu_memory_mb=0,

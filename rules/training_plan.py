@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from asking_plan import asking, longest_prompt, refused
 from common.datasheet import Gpu
+from common.errors import InputError
 from common.hub import snapshot
 from grpo.shape import Qwen3Shape, read_shape
 from isolation import hub_cache
@@ -136,6 +138,29 @@ def task_of(settings: Mapping[str, Any]) -> Task:
         pool=several.get("memory_fraction", 0.7),
         server_gpus=several.get("engine_gpus", 1),
     )
+
+
+def node_memory(settings: Mapping[str, Any], results: Path, processes: int) -> int:
+    """MB of main memory to ask for on each node of a training on GPUs, the first time.
+
+    What a plan counts, with room for its error and for PyTorch, Megatron, CUDA, Ray and SGLang, of which nothing was
+    measured; and at least 60 GB a process, twice what is counted for the paper run.
+
+    Parameters
+    ----------
+    processes
+        Of a node.
+    """
+    least = 60_000 * processes
+    try:
+        known = shape_of(settings, results)
+    except InputError:  # said by the rule that reads it
+        known = None
+    if known is None:
+        return least
+    counted = main_memory(known[0], engine_of(**engine_settings(settings["train"])), task_of(settings))
+    nodes = _several(settings["train"]).get("nodes", 1)
+    return max(least, ceil(sum(counted.values()) / nodes / 1e6 * (1 + MEMORY_ERROR)) + 8000 * processes)
 
 
 def engine_settings(train: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 
-# What transformers imports wherever it is installed, a second in all, for what no program here does.
+# What transformers imports wherever it is installed, a second in all, for what none of these programs does.
 _UNUSED = ("scipy", "sklearn", "torchao")
 
 

@@ -24,7 +24,6 @@ PIECE_BYTES = 2**24
 _ALIGNED = 4096  # what disks want addresses, lengths and memory to be multiples of; a piece is one
 _LARGE_PAGE = 2**21
 _of_thread = threading.local()
-_pieces: list[np.ndarray[Any, np.dtype[np.uint8]]] = []  # memory of files that are closed, for the next ones
 
 
 class DiskFile(io.RawIOBase):
@@ -40,8 +39,8 @@ class DiskFile(io.RawIOBase):
         super().__init__()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         _past_the_cache(self._file)
-        # One is filled while the other is written.
-        self._buffers = [_piece(), _piece()]
+        # One is filled while the other is written; the same memory for the whole file.
+        self._buffers = [_memory(PIECE_BYTES) for _ in range(2)]
         self._filled = self._size = 0
         self._thread = ThreadPoolExecutor(1)
         self._written: Future[None] | None = None
@@ -93,7 +92,6 @@ class DiskFile(io.RawIOBase):
 
     def _end(self) -> None:
         self._thread.shutdown()
-        _pieces.extend(self._buffers)
         os.close(self._file)
         self._filled = 0
         super().close()
@@ -170,17 +168,12 @@ def _buffer(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return found[:size]
 
 
-def _piece() -> np.ndarray[Any, np.dtype[np.uint8]]:
-    try:
-        return _pieces.pop()
-    except IndexError:
-        return _memory(PIECE_BYTES)
-
-
 def _memory(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """New memory, in large pages where there are some: a disk is told of each page that it writes or fills."""
     memory = mmap.mmap(-1, size + _LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # not every system has them
+    # A disk may be at work in it, which a forked process must not share (open(2), O_DIRECT).
+    memory.madvise(mmap.MADV_DONTFORK)
+    with contextlib.suppress(OSError):  # not every system has large pages
         memory.madvise(mmap.MADV_HUGEPAGE)
     whole = np.frombuffer(memory, np.uint8)
     start = -whole.ctypes.data % _LARGE_PAGE

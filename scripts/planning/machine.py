@@ -32,8 +32,10 @@ class Engine:
         Whether server and training leave the GPU to each other in turn.
     own_layers
         Whether its layers keep what this project's do (`planning.memory.own_layer_activations`).
+    pinned
+        Bytes a weight of each copy of the weights, or of a state, in main memory from which a GPU copies directly.
     host
-        Bytes a weight in main memory, for each GPU, all the time.
+        Bytes a weight in other main memory.
     """
 
     name: str
@@ -50,11 +52,12 @@ class Engine:
     server: bool
     released: bool
     own_layers: bool
+    pinned: tuple[float, ...]
     host: float
 
 
 # slime's loss holds the logits in bfloat16, and copies in float32 for log-probabilities and entropy. In main memory it
-# keeps the reference and a copy of the weights (v0.2.1, TensorBackuper in backends/megatron_utils/actor.py).
+# keeps a copy of the weights and, with a kl_beta above 0, the reference (v0.2.1, utils/tensor_backper.py).
 SLIME = Engine(
     name="slime",
     weights=2,
@@ -70,7 +73,8 @@ SLIME = Engine(
     server=True,
     released=True,
     own_layers=False,
-    host=4,
+    pinned=(2, 2),
+    host=0,
 )
 
 
@@ -89,14 +93,13 @@ def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: 
     recompute
         As in `Engine`.
     """
-    number, optimiser, host = (4, 8, 0) if precision == "fp32" else (2, 12, 0)
-    if optimizer == "offloaded":
-        optimiser, host = 0, 16  # weights, gradients and two moments (`grpo.offload`)
+    number, optimiser = (4, 8) if precision == "fp32" else (2, 12)
+    offloaded = optimizer == "offloaded"
     return Engine(
         name="megatron",
         weights=number,
         gradients=4,
-        optimiser=optimiser,
+        optimiser=0 if offloaded else optimiser,
         reference=number,
         sharded=optimizer != "replicated",
         number=number,
@@ -107,7 +110,8 @@ def own_loop(precision: str = "fp32", optimizer: str = "replicated", recompute: 
         server=False,
         released=False,
         own_layers=True,
-        host=host,
+        pinned=(4, 4) if offloaded else (),  # weights and gradients (`grpo.offload`)
+        host=8 if offloaded else 0,  # two moments
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, log2
 
 from grpo.shape import Qwen3Shape
 from planning.machine import SLIME, Engine, Task
@@ -89,16 +90,31 @@ def footprint(shape: Qwen3Shape, engine: Engine, task: Task, memory: float) -> F
 def main_memory(shape: Qwen3Shape, engine: Engine, task: Task) -> dict[str, float]:
     """Bytes that a whole training keeps in main memory for its GPUs, by part, besides what any program takes.
 
-    A released trainer waits there with all that it has: slime v0.2.1 sets torch_memory_saver's ``CPU_BACKUP``
-    (ray/actor_group.py).
+    What a trainer has on its GPU when it leaves it to the server has a place there, too: slime v0.2.1 sets
+    torch_memory_saver's ``CPU_BACKUP`` (ray/actor_group.py).
     """
+    embedding = shape.vocabulary * shape.hidden
+    twice = task.pipeline > 1 and shape.tied_embeddings  # the last stage has the embedding, too
+    copies = task.data * task.context
+    held = copies * (weights(shape) + (embedding if twice else 0))
     parts = {}
-    if engine.host:
-        parts["copies of weights" if engine.server else "offloaded optimiser"] = engine.host
+    if engine.pinned:
+        sizes = [*_matrices(shape), *[embedding] * (2 if twice or not shape.tied_embeddings else 1)]
+        # torch gives it out in powers of two (CachingHostAllocator.h), for each rank's part of a tensor.
+        pinned = sum(2.0 ** ceil(log2(each * size / task.tensor)) for each in engine.pinned for size in sizes)
+        name = "copies of weights" if engine.server else "offloaded optimiser"
+        parts[name] = copies * task.tensor * pinned + engine.host * held
     if engine.released:
-        shared = task.data * task.context if engine.sharded else 1
-        parts["trainers while servers sample"] = engine.weights + engine.gradients + engine.optimiser / shared
-    return {name: each * shard_weights(shape, task) * task.gpus for name, each in parts.items()}
+        shared = copies if engine.sharded else 1
+        parts["released trainers"] = (engine.weights + engine.gradients + engine.optimiser / shared) * held
+    return parts
+
+
+def _matrices(shape: Qwen3Shape) -> list[int]:
+    """Weights of each matrix of all layers, as Megatron has them."""
+    heads, groups = shape.head_dim * shape.heads, shape.head_dim * shape.query_groups
+    layer = [heads + 2 * groups, heads, 2 * shape.ffn, shape.ffn]
+    return [shape.hidden * width for width in layer] * shape.layers
 
 
 def serving(shape: Qwen3Shape, task: Task, memory: float) -> dict[str, float]:

@@ -138,7 +138,7 @@ def test_two_gpu_jobs_run_at_once_and_the_third_waits(cluster: Cluster, tmp_path
 
 LAUNCHER = """
 import os
-os.environ.update(DEVICE="cuda", TRAIN_PROCESSES="2")
+os.environ.update(DEVICE="cuda", TRAIN_PROCESSES="2", TRAIN_MEMORY_MB="120000")
 rule train:
     output: "done"
     threads: 2

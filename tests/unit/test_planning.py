@@ -89,14 +89,23 @@ def test_states_of_the_own_loop_in_bfloat16_by_hand() -> None:
 
 
 def test_what_waits_in_main_memory_by_hand() -> None:
-    count = weights(REAL)
-    # Eight GPUs with half of the weights each: reference and copy 2 + 2; values 2, gradients 4, optimiser 12 / 4.
-    parts = main_memory(REAL, SLIME, TASK)
-    assert parts == {"copies of weights": 4 * 4 * count, "trainers while servers sample": 4 * 9 * count}
-    assert main_memory(REAL, dataclasses.replace(SLIME, released=False), TASK) == {"copies of weights": 16 * count}
-    assert main_memory(REAL, own_loop("bf16", "distributed"), TASK) == {}
-    # Four data ranks, each with all of it: master weights, gradients, two moments.
-    assert main_memory(REAL, own_loop("bf16", "offloaded"), TASK) == {"offloaded optimiser": 4 * 16 * count}
+    # Two ranks share 8 x 32, 16 x 8, 20 x 8 and 10 x 8 in each of two layers, and 100 x 8: 128, 64, 80, 40 and 400
+    # weights each, of 2 bytes: 256, 128, 160, 80 and 800, which take 256, 128, 256, 128 and 1024 bytes.
+    copy = 2 * (2 * (256 + 128 + 256 + 128) + 1024)
+    count = weights(SMALL)
+    # Four copies of the model, each with weights and reference; and values 2, gradients 4, optimiser 12 / 4.
+    parts = main_memory(SMALL, SLIME, TASK)
+    assert parts == {"copies of weights": 4 * 2 * copy, "released trainers": 4 * (2 + 4 + 12 / 4) * count}
+    kept = main_memory(SMALL, dataclasses.replace(SLIME, released=False), TASK)
+    assert kept == {"copies of weights": 4 * 2 * copy}
+    # Weights and gradients of 4 bytes each, twice a copy; and two moments.
+    own = main_memory(SMALL, own_loop("bf16", "offloaded"), TASK)
+    assert own == {"offloaded optimiser": 4 * (2 * 2 * copy + 8 * count)}
+    assert main_memory(SMALL, own_loop("bf16", "distributed"), TASK) == {}
+    # A pipeline's last stage has a tied embedding once more.
+    stages = dataclasses.replace(TASK, pipeline=2)
+    more = main_memory(SMALL, SLIME, stages)["released trainers"] - parts["released trainers"]
+    assert more == 4 * (2 + 4 + 12 / 4) * 800
 
 
 def test_the_own_loop_packs_whole_groups_and_slime_whole_answers() -> None:

@@ -91,20 +91,36 @@ def test_each_rule_asks_for_more_time_and_memory_after_a_failure(paper: tuple[Pa
                 assert first["runtime"] < second["runtime"] <= last["runtime"] <= 480, rule
 
 
+@pytest.mark.parametrize(
+    ("train", "gigabytes"),
+    [
+        ({}, 480),  # the paper run: 60 GB for each of 8 processes are more than is counted
+        ({"engine": "megatron", "optimizer": "offloaded", "tensor": 1, "data": 1}, 94),
+        ({"engine": "megatron", "optimizer": "offloaded", "tensor": 1, "data": 4}, 377),
+        ({"tensor": 1, "data": 2}, 176),
+        ({"slime": {"nodes": 2}}, 240),  # of each node
+    ],
+)
 def test_a_training_s_first_attempt_has_the_main_memory_that_its_plan_counts(
-    paper: tuple[Path, Requests], tmp_path: Path
+    tmp_path: Path, train: dict[str, Any], gigabytes: int
 ) -> None:
-    config, asked = paper
-    # Weights in another place than the GPU's: 64 GB for each copy of the model.
-    one = {"engine": "megatron", "optimizer": "offloaded", "tensor": 1, "data": 1}
-    alone = configuration(tmp_path, config.stem, train=one, market=yaml.safe_load(config.read_text())["market"])
-    for file, first in ((config, asked["train"][0]), (alone, requests(tmp_path, alone)["train"][0])):
-        settings = resolve(yaml.safe_load(file.read_text()), read_schema(PROJECT / "config" / "schema.yaml"))
-        plan = plan_of(settings, tmp_path, GPUS["h100"])
-        assert plan is not None
-        counted = sum(plan.main_memory.values()) / 1e6
-        # What PyTorch, Megatron and CUDA take in each process was never measured there: a few GB.
-        assert 0 < counted + 5000 * first["gpu"] <= first["mem_mb"] * first["nodes"], file.name
+    (tmp_path / "bars.csv").write_text("timestamp,close\n")
+    config = configuration(tmp_path, "qwen3-4b", train=train, market={"csv": {"path": str(tmp_path / "bars.csv")}})
+    first = requests(tmp_path, config)["train"][0]
+    assert first["mem_mb"] // 1000 == gigabytes
+    settings = resolve(yaml.safe_load(config.read_text()), read_schema(PROJECT / "config" / "schema.yaml"))
+    plan = plan_of(settings, tmp_path, GPUS["h100"])
+    assert plan is not None
+    counted, nodes = sum(plan.main_memory.values()) / 1e6, settings["train"].get("slime", {}).get("nodes", 1)
+    assert counted < first["mem_mb"] * nodes
+
+
+def test_a_model_of_unknown_size_has_the_least(tmp_path: Path) -> None:
+    (tmp_path / "bars.csv").write_text("timestamp,close\n")
+    hub = {"name": "Someone/Qwen3", "commit": "0" * 40}
+    sections = {"market": {"csv": {"path": str(tmp_path / "bars.csv")}}, "base_model": {"hub": hub}}
+    asked = requests(tmp_path, configuration(tmp_path, "qwen3-4b", **sections, train={"tensor": 1, "data": 2}))
+    assert asked["train"][0]["mem_mb"] == 120_000
 
 
 def test_the_time_limit_that_a_profile_gives_all_rules_is_theirs(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from common.hub import snapshot
 from configuration import read_schema, resolve
 from plan import disk_bytes, estimate
 from planning.model import ASSUMED, weights
-from training_plan import described, plan_of, problems, shape_of, task_of, unknown
+from training_plan import described, node_memory, plan_of, problems, shape_of, task_of, unknown
 
 PROJECT = Path(__file__).parents[2]
 SCHEMA = read_schema(PROJECT / "config" / "schema.yaml")
@@ -150,6 +150,17 @@ def test_a_variant_is_refused_by_its_number_for_what_is_its_own(tmp_path: Path) 
     assert line.startswith("variants.1.max_new_tokens: 640 tokens of a prompt and 300000 new ones exceed the model's")
     settings["infer"]["max_new_tokens"] = 300_000
     assert [line.partition(":")[0] for line in found(settings)] == ["infer.max_new_tokens"]
+
+
+def test_a_broken_model_stops_no_workflow_where_it_asks_for_memory(tmp_path: Path) -> None:
+    settings = paper(tmp_path, tensor=1, data=2)
+    assert node_memory(settings, Path("nowhere"), 2) > 120_000
+    config = tmp_path / "model" / "base" / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text("{")
+    with pytest.raises(InputError):
+        shape_of(settings, tmp_path)
+    assert node_memory(settings, tmp_path, 2) == 120_000
 
 
 def test_a_larger_gpu_holds_what_a_smaller_one_does_not(tmp_path: Path) -> None:
