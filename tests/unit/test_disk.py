@@ -170,3 +170,30 @@ def test_each_thread_reads_into_its_own_memory(tmp_path: Path) -> None:
     assert there.tobytes() == b"b" * 10_000
     read_from_disk(tmp_path / "b", 0, 10_000)
     assert here.tobytes() == b"b" * 10_000, "the reason for the words of its docstring"
+
+
+def test_memory_of_files_begins_a_large_page_and_is_no_one_else_s(tmp_path: Path) -> None:
+    with DiskFile(tmp_path / "a") as one, DiskFile(tmp_path / "b") as other:
+        places = [buffer.ctypes.data for file in (one, other) for buffer in file._buffers]
+    assert all(place % disk._LARGE_PAGE == 0 for place in places)
+    assert len(set(places)) == 4
+
+
+@pytest.mark.parametrize("missing", [errno.EINVAL, None])
+def test_a_system_without_large_pages_writes_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int | None
+) -> None:
+    asked: list[int] = []
+
+    class Memory(disk.mmap.mmap):
+        def madvise(self, option: int, *rest: int) -> None:
+            asked.append(option)
+            if missing and option == disk.mmap.MADV_HUGEPAGE:
+                raise OSError(missing, "no large pages")
+            super().madvise(option, *rest)
+
+    monkeypatch.setattr(disk.mmap, "mmap", Memory)
+    with DiskFile(tmp_path / "file") as file:
+        file.write(content(3 * PIECE + 1))
+    assert asked.count(disk.mmap.MADV_HUGEPAGE) == asked.count(disk.mmap.MADV_DONTFORK) == 2
+    assert (tmp_path / "file").read_bytes() == content(3 * PIECE + 1)

@@ -33,6 +33,28 @@ print(*sorted(set(sys.modules) - before))
 """
 SMALL = {"torch.utils.serialization", "torch.utils.serialization.config"}
 
+PARITY = """
+import sys
+from common.cpu_alone import on_cpu_alone
+START
+import grpo.parity
+print(*sorted(name for name, module in sys.modules.items() if module is not None))
+"""
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_program_on_a_cpu_alone_leaves_out_what_transformers_has_no_use_for(alone: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PARITY.replace("START", "on_cpu_alone()" if alone else "")],
+        env={"PYTHONPATH": str(Path(__file__).parents[3] / "scripts"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = set(done.stdout.split())
+    assert {"transformers", "megatron.core"} <= found
+    assert ("scipy" in found) == ("sklearn" in found) == (not alone)
+
 
 @pytest.mark.parametrize(
     ("more", "imported"), [("", set()), ("torch.cat([layout['model.norm.weight']])", {"torch._dynamo"})]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from common.errors import InputError
-from grpo import parity
+from grpo import hugging_face, parity
 from grpo.hugging_face import write_tensors
 from grpo.parallel import Ranks
 from grpo.qwen3 import Qwen3Shape, build_model, read_shape
@@ -89,6 +90,21 @@ def test_what_is_compared_whole_is_a_matter_of_size(shape: Qwen3Shape) -> None:
 def in_parts(folder: Path, weights: Mapping[str, torch.Tensor], shape: Qwen3Shape) -> dict[str, Any]:
     sides = parity.LayerByLayer(folder, shape)
     return sides.agreement(folder, sides.theirs(folder), sides.ours(weights))
+
+
+def test_the_base_model_is_read_from_memory_and_what_is_made_of_it_from_the_disk(
+    folder: Path, shape: Qwen3Shape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = parity.LayerByLayer(folder, shape)
+    made = Path(shutil.copytree(folder, tmp_path / "made"))
+
+    def no_disk(*_: Any) -> None:
+        raise OSError("not from the disk")
+
+    monkeypatch.setattr(hugging_face, "read_from_disk", no_disk)
+    assert len(sides.theirs(folder)) == len(sides.layers)
+    with pytest.raises(InputError, match="not from the disk"):
+        sides.theirs(made)
 
 
 @pytest.mark.parametrize(("most", "runs", "rows"), [(40, 64, 40), (40, 4, 40), (2048, 3, 63), (2048, 1, 64)])
