@@ -28,7 +28,7 @@ from isolation import (
 )
 from settings_file import SettingsFileError, read_settings, shown_files
 from snakemake.logging import logger
-from training_plan import engine_settings, node_memory, task_of
+from training_plan import engine_settings, node_memory, processes_of_node, task_of
 from trading.answered import records_of
 from trials import trials_elsewhere
 

@@ -1,15 +1,8 @@
 TRAIN = config["train"]
 SLIME = TRAIN["engine"] == "slime"
-TRAIN_PROCESSES = TRAIN["tensor"] * TRAIN["data"]
-# slime splits a model in more ways. It starts its processes itself, on all nodes; what is counted here is one node's.
-if SLIME:
-    TRAIN_PROCESSES = (
-        TRAIN_PROCESSES * TRAIN["slime"]["pipeline"] * TRAIN["slime"]["context"] // TRAIN["slime"]["nodes"]
-    )
+TRAIN_PROCESSES = processes_of_node(TRAIN)  # slime starts them itself, on all nodes
 TRAIN_GPUS = TRAIN_PROCESSES if config["device"] == "cuda" else 0
-TRAIN_MEMORY_MB = 2000 * TRAIN_PROCESSES
-if TRAIN_GPUS:
-    TRAIN_MEMORY_MB = node_memory(config, Path(f"results/{config['run']}"), TRAIN_PROCESSES)
+TRAIN_MEMORY_MB = node_memory(config, Path(f"results/{config['run']}"))
 # For a cluster's profile: `threads` is cut down to the cores given, which a dry run takes for 1.
 os.environ.update(TRAIN_PROCESSES=str(TRAIN_PROCESSES), TRAIN_MEMORY_MB=str(TRAIN_MEMORY_MB))
 LAUNCHER = f"scripts/grpo/launch.py --standalone --nproc-per-node {TRAIN_PROCESSES}"

@@ -140,27 +140,22 @@ def task_of(settings: Mapping[str, Any]) -> Task:
     )
 
 
-def node_memory(settings: Mapping[str, Any], results: Path, processes: int) -> int:
-    """MB of main memory to ask for on each node of a training on GPUs, the first time.
+def node_memory(settings: Mapping[str, Any], results: Path) -> int:
+    """MB of main memory to ask for on each node of a training, the first time.
 
-    What a plan counts, with room for its error and for PyTorch, Megatron, CUDA, Ray and SGLang, of which nothing was
-    measured; and at least 60 GB a process, twice what is counted for the paper run.
-
-    Parameters
-    ----------
-    processes
-        Of a node.
+    On GPUs what a plan counts, with room for its error and for PyTorch, Megatron, CUDA, Ray and SGLang, of which
+    nothing was measured; and at least 60 GB a process, twice what is counted for the paper run.
     """
-    least = 60_000 * processes
+    train, processes = settings["train"], processes_of_node(settings["train"])
+    if settings["device"] == "cpu":
+        return 2000 * processes
     try:
         known = shape_of(settings, results)
     except InputError:  # said by the rule that reads it
         known = None
-    if known is None:
-        return least
-    counted = main_memory(known[0], engine_of(**engine_settings(settings["train"])), task_of(settings))
-    nodes = _several(settings["train"]).get("nodes", 1)
-    return max(least, ceil(sum(counted.values()) / nodes / 1e6 * (1 + MEMORY_ERROR)) + 8000 * processes)
+    counted = main_memory(known[0], engine_of(**engine_settings(train)), task_of(settings)) if known else {}
+    each = sum(counted.values()) / gpus_of(train) / 1e6
+    return max(60_000, ceil(each * (1 + MEMORY_ERROR)) + 8000) * processes
 
 
 def engine_settings(train: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,6 +175,11 @@ def gpus_of(section: Mapping[str, Any]) -> int:
     several = _several(section)
     split = section.get("tensor", 1) * several.get("pipeline", 1) * several.get("context", 1)
     return split * section.get("data", 1)
+
+
+def processes_of_node(train: Mapping[str, Any]) -> int:
+    """Processes of a training on each of its nodes, with `device: cuda` a GPU each."""
+    return gpus_of(train) // _several(train).get("nodes", 1)
 
 
 def _several(train: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Memory of each GPU in a training, part by part."""
+"""Memory of each GPU in a training, part by part, and main memory for all of them."""
 
 from __future__ import annotations
 

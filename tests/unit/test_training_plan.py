@@ -154,13 +154,13 @@ def test_a_variant_is_refused_by_its_number_for_what_is_its_own(tmp_path: Path) 
 
 def test_a_broken_model_stops_no_workflow_where_it_asks_for_memory(tmp_path: Path) -> None:
     settings = paper(tmp_path, tensor=1, data=2)
-    assert node_memory(settings, Path("nowhere"), 2) > 120_000
+    assert node_memory(settings, Path("nowhere")) > 120_000
     config = tmp_path / "model" / "base" / "config.json"
     config.parent.mkdir(parents=True)
     config.write_text("{")
     with pytest.raises(InputError):
         shape_of(settings, tmp_path)
-    assert node_memory(settings, tmp_path, 2) == 120_000
+    assert node_memory(settings, tmp_path) == 120_000
 
 
 def test_a_larger_gpu_holds_what_a_smaller_one_does_not(tmp_path: Path) -> None:
