@@ -29,17 +29,21 @@ class Progress:
         self.stream = stream or sys.stderr
         self.first = done
         self.start = time.monotonic()
+        self.speed_from: tuple[float, int] | None = None  # when the first units were done, and how many
         self.last = float("-inf")
 
     def update(self, done: int, message: str = "") -> None:
         """Say that `done` units are finished; `message` is printed behind the estimate."""
         now = time.monotonic()
+        # What came before the first units, an engine's start for example, comes once.
+        since, before = self.speed_from or (self.start, self.first)
+        if self.speed_from is None and done > self.first:
+            self.speed_from = now, done
         if done < self.total and now - self.last < self.every:
             return
         self.last = now
-        elapsed = now - self.start
-        fresh = done - self.first
-        left = duration(elapsed / fresh * (self.total - done)) if fresh else "unknown"
+        elapsed, fresh = now - self.start, done - before
+        left = duration((now - since) / fresh * (self.total - done)) if fresh else "unknown"
         share = 100 * done / self.total if self.total else 100
         line = f"{self.unit} {done}/{self.total} ({share:.0f}%), {duration(elapsed)} elapsed, {left} left"
         print(line + (f" | {message}" if message else ""), file=self.stream, flush=True)

@@ -15,7 +15,7 @@ from typing import Any
 from common.errors import InputError
 from slime_engine import hooks
 from slime_engine.layout import Layout
-from slime_engine.model import model_arguments
+from slime_engine.model import model_arguments, rows_multiple
 from slime_engine.refusals import refusals
 
 Value = bool | int | float | str | tuple[str, ...] | None
@@ -172,6 +172,11 @@ ARGUMENTS: tuple[Argument, ...] = (
     Argument("--actor-num-gpus-per-node", lambda job: job.layout.gpus_per_node, ("data",)),
     Argument("--num-gpus-per-node", lambda job: job.layout.gpus_per_node),
     _setting("--tensor-model-parallel-size", "tensor"),
+    Argument(
+        "--make-vocab-size-divisible-by",
+        lambda job: rows_multiple(job.shape["vocabulary"], job.settings.tensor),
+        ("tensor",),
+    ),
     Argument("--sequence-parallel", lambda job: job.settings.tensor > 1, ("tensor",)),
     _setting("--pipeline-model-parallel-size", "slime_pipeline"),
     _setting("--context-parallel-size", "slime_context"),

@@ -61,6 +61,16 @@ def model_arguments(shape: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def rows_multiple(vocabulary: int, tensor: int) -> int:
+    """Of what each tensor rank's rows of the vocabulary have to be a multiple: of 128, or less if that adds no rows.
+
+    Megatron fills up the vocabulary to a multiple of 128 rows a rank. The rows that it adds are random, and the trainer
+    gives them a part of the probability; SGLang, which samples, does not have them.
+    """
+    rows, rest = divmod(vocabulary, tensor)
+    return 128 if rest else min(128, rows & -rows)
+
+
 def check_weights(arguments: Sequence[str], sizes: Sizes) -> None:
     """Compare the arguments with the weights themselves, as the checkpoint stores them.
 

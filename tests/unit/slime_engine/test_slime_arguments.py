@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import train
 from common.errors import InputError
 from slime_engine.arguments import ARGUMENTS, DONE_HERE, Job, Lengths, Paths, command_line, refuse
 from slime_engine.layout import Layout
-from slime_engine.model import check_parallel, check_vocabulary, check_weights, model_arguments
+from slime_engine.model import check_parallel, check_vocabulary, check_weights, model_arguments, rows_multiple
 from slime_engine.refusals import REFUSED
 
 # Qwen3-4B-Thinking-2507, as its config.json is assumed to say.
@@ -206,6 +207,25 @@ def test_norms_of_queries_and_keys_that_are_not_there_are_refused() -> None:
     without = {name: size for name, size in sizes().items() if "q_layernorm" not in name}
     with pytest.raises(InputError, match="--qk-layernorm"):
         check_weights(model_arguments(SHAPE), without)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "tensor", "multiple", "rows"),
+    [
+        (151936, 1, 128, 151936),
+        (151936, 2, 64, 151936),  # with Megatron's 128 it were 152,064
+        (151936, 8, 16, 151936),
+        (448, 1, 64, 448),
+        (1024, 2, 128, 1024),
+        (303, 1, 1, 303),
+        (304, 3, 128, 384),  # what the ranks cannot share out has to be filled up
+    ],
+)
+def test_no_rows_of_the_vocabulary_are_added_where_it_divides(
+    vocabulary: int, tensor: int, multiple: int, rows: int
+) -> None:
+    assert rows_multiple(vocabulary, tensor) == multiple
+    assert math.ceil(vocabulary / (multiple * tensor)) * multiple * tensor == rows  # as Megatron fills it up
 
 
 def test_a_rope_base_that_megatron_cannot_express_is_refused() -> None:

@@ -89,7 +89,7 @@ def test_slimes_own_parser_takes_every_argument_and_means_the_same(job: Job, tmp
         "tensor_model_parallel_size": 2, "sequence_parallel": True, "num_query_groups": 8, "kv_channels": 128,
         "group_query_attention": True, "qk_layernorm": True, "rotary_base": 5000000, "swiglu": True,
         "add_bias_linear": False, "normalization": "RMSNorm", "norm_epsilon": 1e-6, "vocab_size": 151936,
-        "padded_vocab_size": 152064, "untie_embeddings_and_output_weights": False, "position_embedding_type": "rope",
+        "padded_vocab_size": 151936, "untie_embeddings_and_output_weights": False, "position_embedding_type": "rope",
         "start_rollout_id": 0, "finetune": True, "bf16": True, "ckpt_format": "torch_dist",
         "rollout_shuffle": False, "balance_data": False, "use_fault_tolerance": False, "async_save": None,
         "custom_rm_path": "slime_engine.hooks.reward",
