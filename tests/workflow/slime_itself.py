@@ -47,6 +47,7 @@ class Slime:
             "PYTHONPATH": os.pathsep.join(map(str, path)),
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(gpus))),
             "SGLANG_USE_CPU_ENGINE": "1",
+            "SGLANG_CPU_OMP_THREADS_BIND": "0|0",  # of two processes that share a model
             "TORCHDYNAMO_DISABLE": "1",
             "OMP_NUM_THREADS": "1",
         }
