@@ -25,16 +25,20 @@ def main() -> None:
     parser.add_argument("--not-finalised", action="store_true", help="control: a bare gradient sum over data ranks")
     parser.add_argument("--delay-rank", type=int, help="control: this rank sleeps in every iteration")
     parser.add_argument("--validation", type=int, default=0, help="only judge the answers to so many prompts")
+    parser.add_argument("--engine-layers", action="store_true", help="those of TransformerEngine, or of its stand-in")
+    parser.add_argument("--resume-after", type=int, help="go on from a checkpoint of this iteration with a new learner")
+    parser.add_argument("--resume-without-state", action="store_true", help="control: the weights alone are loaded")
     args = parser.parse_args()
 
     from parallel_task import GROUP, ITERATIONS, PROMPTS, SHAPE, UPDATES, settings, task
 
+    from grpo import checkpoint, parallel, qwen3
     from grpo import learner as learner_module
     from grpo import loop as loop_module
-    from grpo import parallel
     from grpo.learner import ComputeSettings, Learner, UpdateSettings, gathered, select_groups
     from grpo.loop import Loop, own_places
     from grpo.loss import LossSettings
+    from grpo.stored_weights import local_name
 
     if args.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -48,8 +52,14 @@ def main() -> None:
             models[0].scale_gradients(1.0 / num_tokens)
 
         learner_module.finalize_model_grads = bare
+    if args.engine_layers:
+        qwen3.layers_of = lambda _: "transformer_engine"
     compute = ComputeSettings(args.precision, args.recompute, args.optimizer)
-    learner = Learner(SHAPE, args.weights, ranks, UpdateSettings(LossSettings(), GROUP, UPDATES), compute)
+
+    def made() -> Learner:
+        return Learner(SHAPE, args.weights, ranks, UpdateSettings(LossSettings(), GROUP, UPDATES), compute)
+
+    learner = made()
     given = task(ranks.rank == args.delay_rank, ranks.device, args.validation)
     loop = Loop(learner, given, settings(), args.output.parent / "unused")
     if args.validation:
@@ -85,18 +95,28 @@ def main() -> None:
 
     loop._sample = replay
     gradients: list[dict[str, torch.Tensor]] = []
-    step = learner.optimizer.step
 
-    def watched_step() -> tuple:
-        gradients.append(
-            {name: gathered(name, p, p.main_grad).clone().cpu() for name, p in learner.model.named_parameters()}
-        )
-        return step()
+    def watch(learner: Learner) -> None:
+        step = learner.optimizer.step
 
-    learner.optimizer.step = watched_step
+        def watched_step() -> tuple:
+            named = {local_name(name): (name, weight) for name, weight in learner.model.named_parameters()}
+            gradients.append({own: gathered(name, p, p.main_grad).clone().cpu() for own, (name, p) in named.items()})
+            return step()
+
+        learner.optimizer.step = watched_step
+
+    watch(learner)
     assert loop_module.Loop.iterate  # the loop itself is not replaced
     lines: list[str] = []
-    rows = [loop.iterate(iteration, lines.append) for iteration in range(1, ITERATIONS + 1)]
+    rows = []
+    for iteration in range(1, ITERATIONS + 1):
+        rows.append(loop.iterate(iteration, lines.append))
+        if iteration == args.resume_after:
+            saved = checkpoint.save(args.output.with_suffix(""), iteration, learner.model, learner.optimizer)
+            loop.learner = learner = made()
+            checkpoint.load(saved, learner.model, None if args.resume_without_state else learner.optimizer)
+            watch(learner)
     if ranks.first:
         if record:
             torch.save(recorded, args.recorded)

@@ -39,7 +39,8 @@ if __name__ == "__main__":
 """
 
 
-def launch(processes: int, *args: object) -> None:
+def launch(processes: int, *args: object, engine_layers: bool = False) -> None:
+    path = [SCRIPTS, HERE, *([HERE / "slime_on_cpu"] if engine_layers else [])]
     starter = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     done = subprocess.run(
         [
@@ -50,7 +51,7 @@ def launch(processes: int, *args: object) -> None:
             str(HERE / "parallel_driver.py"),
         ]
         + [str(a) for a in args],
-        env={**os.environ, "PYTHONPATH": f"{SCRIPTS}:{HERE}", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -73,7 +74,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
     def go(name: str, processes: int, *more: object) -> dict:
         output = folder / f"{name}.pt"
         common = ["--weights", folder / "weights/iter_0000000", "--recorded", folder / "recorded.pt"]
-        launch(processes, *common, "--output", output, *more)
+        launch(processes, *common, "--output", output, *more, engine_layers="--engine-layers" in more)
         return torch.load(output, weights_only=False)
 
     return go
@@ -113,6 +114,36 @@ def test_two_ranks_with_adam_on_the_host_follow_one(run, single: dict) -> None:
     two = run("offloaded", 2, "--tensor", 2, "--optimizer", "offloaded")
     assert worst_loss(single, two) < 1e-4
     assert worst_gradient(single, two) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("processes", "more"),
+    [(1, ()), (2, ("--tensor", 2, "--recompute")), (2, ("--data", 2, "--optimizer", "distributed"))],
+    ids=["one process", "tensor ranks", "data ranks that share out the optimiser"],
+)
+def test_layers_of_transformer_engine_follow_the_local_ones(
+    run, single: dict, processes: int, more: tuple[object, ...]
+) -> None:
+    """On a stand-in with its names, arguments and weights: from the same checkpoint, and through one of their own."""
+    name = "engine-" + "-".join(map(str, more))
+    made = run(name, processes, "--engine-layers", "--resume-after", 10, *more)
+    assert len(made["gradients"]) == 40
+    assert worst_loss(single, made) < 1e-4
+    if "distributed" not in more:  # else a rank has the sum of its own share only
+        assert worst_gradient(single, made) < 1e-4
+
+
+def test_a_shared_out_optimiser_that_is_loaded_takes_the_same_steps(run) -> None:
+    """As on a GPU: bfloat16 weights, float32 ones with the optimiser, shared out over two ranks."""
+    more = ("--engine-layers", "--precision", "bf16", "--data", 2, "--optimizer", "distributed")
+    through = run("through", 2, *more)
+    resumed = run("resumed", 2, *more, "--resume-after", 10)
+    assert worst_loss(through, resumed) == 0
+
+
+def test_a_shared_out_optimiser_that_is_not_loaded_shows(run, single: dict) -> None:
+    more = ("--data", 2, "--optimizer", "distributed", "--resume-after", 10, "--resume-without-state")
+    assert worst_loss(single, run("forgotten", 2, "--engine-layers", *more)) > 1e-3
 
 
 def test_without_finalised_gradients_they_do_not(run, single: dict) -> None:
