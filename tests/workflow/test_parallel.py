@@ -133,6 +133,7 @@ def test_layers_of_transformer_engine_follow_the_local_ones(
         assert worst_gradient(single, made) < 1e-4
 
 
+@pytest.mark.usefixtures("single")  # which records the rollouts
 def test_a_shared_out_optimiser_that_is_loaded_takes_the_same_steps(run) -> None:
     """As on a GPU: bfloat16 weights, float32 ones with the optimiser, shared out over two ranks."""
     more = ("--engine-layers", "--precision", "bf16", "--data", 2, "--optimizer", "distributed")
