@@ -22,10 +22,20 @@ class Progress:
         Units that an earlier run already did; they count as done, not for the speed.
     every
         Seconds between lines, at least.
+    starts
+        Whether something starts before the first units, which takes its time once: the estimate leaves it out.
     """
 
-    def __init__(self, total: int, unit: str, done: int = 0, every: float = 5.0, stream: TextIO | None = None) -> None:
-        self.total, self.unit, self.every = total, unit, every
+    def __init__(
+        self,
+        total: int,
+        unit: str,
+        done: int = 0,
+        every: float = 5.0,
+        stream: TextIO | None = None,
+        starts: bool = False,
+    ) -> None:
+        self.total, self.unit, self.every, self.starts = total, unit, every, starts
         self.stream = stream or sys.stderr
         self.first = done
         self.start = time.monotonic()
@@ -35,9 +45,8 @@ class Progress:
     def update(self, done: int, message: str = "") -> None:
         """Say that `done` units are finished; `message` is printed behind the estimate."""
         now = time.monotonic()
-        # What came before the first units, an engine's start for example, comes once.
         since, before = self.speed_from or (self.start, self.first)
-        if self.speed_from is None and done > self.first:
+        if self.starts and self.speed_from is None and done > self.first:
             self.speed_from = now, done
         if done < self.total and now - self.last < self.every:
             return

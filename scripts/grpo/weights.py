@@ -196,8 +196,8 @@ def _gathered(tensors: Mapping[str, torch.Tensor], parts: Sequence[tuple[str, in
 def without_padding(name: str, tensor: torch.Tensor, shape: Qwen3Shape) -> torch.Tensor:
     """The tensor without the rows that Megatron adds to a vocabulary.
 
-    Megatron rounds the vocabulary up to a multiple of 128 times the tensor ranks: 151,936 rows are 152,064 on
-    two ranks. Rows that no such rounding adds stay, and `check_checkpoint` refuses them.
+    Megatron rounds the vocabulary up to a multiple of 128 times the tensor ranks, unless it is told another number:
+    151,936 rows are 152,064 on two ranks. Rows that no such rounding adds stay, and `check_checkpoint` refuses them.
     """
     rows = tensor.shape[0]
     padded = rows % _PADDED_TO == 0 and 0 < rows - shape.vocabulary < _PADDED_TO * _MOST_RANKS

@@ -47,7 +47,7 @@ def variables_of(address: str, given: Mapping[str, str]) -> dict[str, str]:
     given
         The environment: an interface that the user chose for Gloo stays.
     """
-    # SGLang has no password: on one machine its router stays there, as its engines do, which are at Ray's address.
+    # SGLang's router; its engines are at Ray's address.
     variables = {"SLIME_HOST_IP": address}
     if ipaddress.ip_address(address).is_loopback:
         return variables

@@ -62,10 +62,11 @@ def model_arguments(shape: Mapping[str, Any]) -> list[str]:
 
 
 def rows_multiple(vocabulary: int, tensor: int) -> int:
-    """Of what each tensor rank's rows of the vocabulary have to be a multiple: of 128, or less if that adds no rows.
+    """What Megatron rounds a rank's share of the vocabulary up to: a power of two up to 128 that adds no rows.
 
-    Megatron fills up the vocabulary to a multiple of 128 rows a rank. The rows that it adds are random, and the trainer
-    gives them a part of the probability; SGLang, which samples, does not have them.
+    With its own 128 it often adds some. The trainer gives them a part of the probability, which SGLang, that samples
+    without them, does not. Where the ranks cannot share the vocabulary equally, 128 stays: what reads a checkpoint
+    takes rows away that such a rounding added.
     """
     rows, rest = divmod(vocabulary, tensor)
     return 128 if rest else min(128, rows & -rows)

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from common.errors import InputError
 from slime_engine.address import towards
 
+# A loopback address: nobody else on the network asks SGLang, which has no password. 127.0.0.1 Ray would take for the
+# machine's address in its network, at which slime then has the engines listen.
+ALONE = "127.0.0.2"
+
 
 @dataclass(frozen=True)
 class Nodes:
@@ -90,7 +94,7 @@ def address_of(nodes: Nodes) -> str:
         If there is no way, or it does not leave this machine.
     """
     if not nodes.others:
-        return "127.0.0.1"
+        return ALONE
     other = nodes.others[0]
     try:
         address = towards(other)

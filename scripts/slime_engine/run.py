@@ -57,7 +57,7 @@ class Run:
         self, settings: argparse.Namespace, folder: Path, journal: Journal, collector: Collector, done: int
     ) -> None:
         self.settings, self.folder, self.journal, self.collector = settings, folder, journal, collector
-        self.progress = Progress(settings.iterations, "iteration", done=done)
+        self.progress = Progress(settings.iterations, "iteration", done=done, starts=True)
         rows = merged_metrics(journal.rows, done)
         losses = [row["loss"] for row in rows if row["loss"] is not None]
         spikes = len(list(itertools.takewhile(lambda row: row["spike"], reversed(rows))))

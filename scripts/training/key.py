@@ -24,8 +24,12 @@ NOT_IN_KEY = SLIME_NOT_IN_KEY | {
 
 
 def training_version(args: argparse.Namespace) -> int:
-    """The version of this training's meaning: one more where the own loop decays weights, once the norms' as well."""
-    return TRAINING_VERSION + (args.engine == "megatron" and args.weight_decay > 0)
+    """The version of this training's meaning.
+
+    One more where the own loop decays weights, once the norms' as well; and with slime, whose vocabulary once had rows
+    that Megatron added, with which its optimiser's state was stored.
+    """
+    return TRAINING_VERSION + (args.engine == "slime" or args.weight_decay > 0)
 
 
 def determinants(args: argparse.Namespace) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_a_start_counts_once(clock: list[float]) -> None:
     stream = io.StringIO()
-    shown = progress.Progress(10, "iteration", done=2, stream=stream)
+    shown = progress.Progress(10, "iteration", done=2, stream=stream, starts=True)
     clock[0] += 70  # an engine starts, and the first iteration: 10 s
     shown.update(3)
     clock[0] += 20
@@ -41,6 +41,16 @@ def test_lines_come_now_and_then_and_at_the_end(clock: list[float]) -> None:
     lines = stream.getvalue().splitlines()
     assert [line.split()[1] for line in lines] == [*(f"{done}/100" for done in range(1, 100, 5)), "100/100"]
     assert lines[1].endswith("6 s elapsed, 1 min 34 s left")
+
+
+def test_units_that_come_in_bursts_are_estimated_from_the_start(clock: list[float]) -> None:
+    stream = io.StringIO()
+    shown = progress.Progress(300, "sample", stream=stream)
+    for burst in range(2):
+        clock[0] += 60
+        for done in range(64):
+            shown.update(64 * burst + done + 1)
+    assert stream.getvalue().splitlines()[-1] == "sample 65/300 (22%), 2 min 00 s elapsed, 7 min 14 s left"
 
 
 def test_nothing_done_yet_has_no_estimate(clock: list[float]) -> None:

@@ -76,12 +76,13 @@ def test_what_the_model_is_called_is_not(key, tmp_path: Path) -> None:
     assert key() == before
 
 
-def test_validation_is_not_and_weight_decay_has_a_version_of_its_own(key, tmp_path: Path) -> None:
+def test_validation_is_not_and_slime_and_weight_decay_have_a_version_of_their_own(key, tmp_path: Path) -> None:
     plain = key()
     assert key(f"--validation={tmp_path}/other.jsonl", "--validate-every=7") == plain
     assert plain["version"] == key("--weight-decay=0")["version"] == key_module.TRAINING_VERSION
     assert key("--weight-decay=0.1")["version"] == key_module.TRAINING_VERSION + 1
-    assert key("--engine=slime", "--weight-decay=0.1")["version"] == key_module.TRAINING_VERSION
+    for decay in ("0", "0.1"):
+        assert key("--engine=slime", f"--weight-decay={decay}")["version"] == key_module.TRAINING_VERSION + 1
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 PATCH = "docker/patch/v0.5.6/megatron.patch"
 MOST_S = 280
 FLAGS = [
-    *("--engine=slime", "--device=cuda", "--prompts-per-iteration=4", "--group-size=4", "--updates-per-iteration=2"),
+    *("--engine=slime", "--device=cuda", "--prompts-per-iteration=16", "--group-size=4", "--updates-per-iteration=2"),
     *("--max-new-tokens=16", "--learning-rate=0.001", "--warm-up-iterations=4", "--decay-iterations=0"),
     *("--precision=bf16", "--optimizer=distributed", "--spike-action=log", "--save-every=2", "--validate-every=2"),
     *("--show-rollouts-every=2", "--keep=3"),
@@ -47,7 +47,6 @@ class Slime:
             "PYTHONPATH": os.pathsep.join(map(str, path)),
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(gpus))),
             "SGLANG_USE_CPU_ENGINE": "1",
-            "SGLANG_CPU_OMP_THREADS_BIND": "0|0",  # of two processes that share a model
             "TORCHDYNAMO_DISABLE": "1",
             "OMP_NUM_THREADS": "1",
         }
@@ -112,6 +111,8 @@ class Training:
     def run(self, iterations: int, **variables: str) -> str:
         """Train up to an iteration; what it printed."""
         given = self.slime.variables(self.gpus) | variables
+        if "--slime-engine-gpus=2" in self.flags:
+            given["SGLANG_CPU_OMP_THREADS_BIND"] = "0|0"  # two processes on core 0: it asks for a core of each
         done = subprocess.run(self.command(iterations), env=given, capture_output=True, text=True, timeout=MOST_S)
         assert done.returncode == 0, done.stderr[-2000:] + self.log()[-6000:]
         return done.stdout

@@ -188,7 +188,7 @@ def contents(results: Path) -> dict[str, bytes | list[dict]]:
         name = path.relative_to(results).as_posix()
         if name.startswith(("logs/", "benchmarks/", "host/")) or path.name in ("timing.json", ".metadata"):
             continue
-        if path.name == "answers.jsonl":  # a journal, in the order in which answers came
+        if "journal" in path.parent.parent.name:  # in the order in which answers came
             found[name] = b"".join(sorted(path.read_bytes().splitlines(keepends=True)))
         elif path.name == "metrics.jsonl":
             found[name] = [{key: row[key] for key in row if key not in TIMED} for row in rows(path)]

@@ -6,12 +6,16 @@ the checkpoints; stand-ins are CUDA, NCCL, and the layers and Adam of Transforme
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -60,8 +64,6 @@ def test_it_trains_goes_on_and_is_exported(training: Training, tmp_path: Path) -
     assert [row["iteration"] for row in rows] == [1, 2, 3, 4]
     assert [row["iteration"] for row in rows if "validation" in row] == [2, 4]
     assert {name for row in rows for name, value in row.items() if value is None} == set()
-    # The schedule goes on.
-    assert [row["learning_rate"] for row in rows] == [0.00025, 0.0005, 0.00075, 0.001]
     assert f"successfully loaded checkpoint from {training.own / 'slime'}" in training.log()
     # The trainer computes what SGLang sampled from, after each hand-over of weights, and leaves its reference.
     assert max(row["rollout_logprob_difference"] for row in rows) < 0.02 < rows[-1]["kl"]
@@ -71,7 +73,7 @@ def test_it_trains_goes_on_and_is_exported(training: Training, tmp_path: Path) -
     tokenizer = AutoTokenizer.from_pretrained(training.inputs / "model/base")
     for iteration in (1, 2, 3, 4):
         texts = [tokenizer.decode(one["tokens"][: -one["response_lengths"]]) for one in dumped(tmp_path, iteration)]
-        asked = [samples[number]["prompt"] for number in batch_of(iteration, classes, 4, 0)]
+        asked = [samples[number]["prompt"] for number in batch_of(iteration, classes, 16, 0)]
         made = [tokenizer.apply_chat_template(one, add_generation_prompt=True, tokenize=False) for one in asked]
         assert texts == [text for text in made for _ in range(4)]
     parity = training.export()
@@ -84,7 +86,7 @@ def test_it_trains_goes_on_and_is_exported(training: Training, tmp_path: Path) -
     [
         ((), 1),
         (("--tensor=2", "--recompute"), 2),
-        (("--data=2", "--slime-engine-gpus=2", "--prompts-per-iteration=8"), 2),
+        (("--data=2", "--slime-engine-gpus=2"), 2),
         (("--slime-pipeline=2", "--no-slime-offload"), 2),
     ],
 )
@@ -92,63 +94,88 @@ def test_its_update_is_that_of_the_own_loop(
     slime: Slime, inputs: Path, tmp_path: Path, flags: tuple[str, ...], gpus: int
 ) -> None:
     """On the same answers, advantages and learning rate; as far as bfloat16 goes."""
-    training = Training(slime, inputs, tmp_path / "train", flags, gpus)
+    weighty = ("--kl-beta=1", "--entropy=0.05")  # so that each part of the loss shows
+    training = Training(slime, inputs, tmp_path / "train", (*weighty, *flags), gpus)
     training.run(2, SLIME_DUMP=f"{tmp_path}/dump/{{rollout_id}}_{{rank}}.pt")
+    assert "with 0 dummy tokens (new size: 448)" in training.log()  # which SGLang would not have
     program = [sys.executable, Path(__file__).with_name("slime_update.py")]
     given = [tmp_path / "dump", inputs / "model", training.out / "checkpoint.json"]
-    done = subprocess.run(
-        [*program, *given], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(SCRIPTS)}
-    )
+    variables = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([*program, *given], capture_output=True, text=True, env=variables)
     assert done.returncode == 0, done.stderr
-    own, row = json.loads(done.stdout.splitlines()[-1]), training.rows()[0]
+    found, row = json.loads(done.stdout.splitlines()[-1]), training.rows()[0]
+    own = found["same"]
     print(f"\n{' '.join(flags) or 'one GPU'}")
     for name in ("update_loss", "kl", "entropy", "clip_fraction", "grad_norm"):
         print(f"  {name}: slime {row[name]:.4f}, own loop {own[name]:.4f}")
-    assert own["reference_difference"] < 0.02
-    assert own["entropy"] == pytest.approx(row["entropy"], rel=0.03)
-    assert own["grad_norm"] == pytest.approx(row["grad_norm"], rel=0.15)
-    assert own["kl"] == pytest.approx(row["kl"], rel=0.3, abs=0.002)
-    assert own["clip_fraction"] == pytest.approx(row["clip_fraction"], abs=0.03)
-    assert own["update_loss"] == pytest.approx(row["update_loss"], abs=0.01)
+    for case, one in found.items():
+        print(f"  change of the weights, {case}: cosine {one['cosine']:.3f}, length {one['length']:.3f}")
+    near = [case for case, one in found.items() if one["cosine"] > 0.95 and abs(one["length"] - 1) < 0.1]
+    assert near == ["same"]
+    assert own["reference_difference"] < 0.01
+    assert own["entropy"] == pytest.approx(row["entropy"], rel=0.01)
+    assert own["grad_norm"] == pytest.approx(row["grad_norm"], rel=0.1)
     assert training.export()["round_trip_bit_equal"]  # from a checkpoint that so many ranks wrote
 
 
-def test_nothing_is_left_when_it_is_ended(training: Training) -> None:
+@pytest.fixture
+def running(training: Training) -> Iterator[Running]:
+    """A training in its third iteration, and all processes that it started."""
     given = training.slime.variables(1)
-    running = subprocess.Popen(training.command(400), env=given, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + MOST_S
-    while "step 4: " not in training.log():
-        assert running.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-    started = psutil.Process(running.pid).children(recursive=True)
-    # The control: Ray's, slime's and SGLang's are there.
-    titles = " ".join(" ".join(process.cmdline()) for process in started)
-    assert all(name in titles for name in ("raylet", "ray::MegatronTrainRayActor", "sglang::scheduler", "train.py"))
-    running.send_signal(signal.SIGTERM)
-    assert running.wait(60) == 128 + signal.SIGTERM
-    running.communicate()
-    assert [process for process in started if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+    command = training.command(400)
+    process = subprocess.Popen(command, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + MOST_S
+        while "step 4: " not in training.log():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        yield Running(process, psutil.Process(process.pid).children(recursive=True), training)
+    finally:
+        process.kill()
 
 
-@pytest.mark.parametrize("program", ["ray::MegatronTrainRayActor", "raylet/raylet"])
-def test_a_process_that_dies_ends_it_with_one_line(training: Training, program: str) -> None:
-    given = training.slime.variables(1)
-    running = subprocess.Popen(
-        training.command(400), env=given, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + MOST_S
-    while "step 4: " not in training.log():
-        assert running.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-    started = psutil.Process(running.pid).children(recursive=True)
-    (victim,) = [process for process in started if program in " ".join(process.cmdline()[:1])]
-    victim.kill()
-    _, said = running.communicate(timeout=MOST_S)
-    assert running.returncode == 1
+@dataclass(frozen=True)
+class Running:
+    """A training that runs."""
+
+    process: subprocess.Popen[str]
+    started: list[psutil.Process]
+    training: Training
+
+    def named(self, title: str) -> list[psutil.Process]:
+        return [one for one in self.started if title in " ".join(one.cmdline())]
+
+    def ended(self) -> tuple[int, str]:
+        """Its exit code and errors; nothing that it started is left."""
+        _, said = self.process.communicate(timeout=MOST_S)
+        left = [one for one in self.started if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        assert left == []
+        return self.process.returncode, said
+
+
+def test_nothing_is_left_when_it_is_ended(running: Running) -> None:
+    for title in ("raylet", "ray::MegatronTrainRayActor", "ray::SGLangEngine", "sglang::scheduler", "slime/train.py"):
+        assert running.named(title), "the control: it is there"
+    running.process.send_signal(signal.SIGTERM)
+    assert running.ended()[0] == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("title", ["ray::MegatronTrainRayActor", "ray::RolloutManager", "raylet/raylet"])
+def test_a_process_that_dies_ends_it_with_one_line(running: Running, title: str) -> None:
+    running.named(title)[0].kill()
+    code, said = running.ended()
+    assert code == 1
     (line,) = [text for text in said.splitlines() if "error: " in text]
-    assert line.startswith(
-        ("train: error: slime: ended with exit code 1 (", "train: error: ray: ended with exit code 1 ")
-    )
-    assert [process for process in started if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+    assert re.match("train: error: (slime|ray): ended with exit code 1 ", line)
+
+
+def test_on_one_machine_sglang_is_not_reached_from_others(running: Running) -> None:
+    listening = {
+        place.laddr for one in running.started for place in one.net_connections() if place.status == psutil.CONN_LISTEN
+    }
+    said = re.findall(r"(?:Router launched|HttpServerEngineAdapter) at:? (\S+):(\d+)", running.training.log())
+    assert len(said) == 2
+    for address, port in said:
+        assert ipaddress.ip_address(address).is_loopback
+        assert {place.ip for place in listening if place.port == int(port)} == {address}

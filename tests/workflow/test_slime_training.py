@@ -20,6 +20,7 @@ from grpo.flops import forward_flops, iteration_flops
 from grpo.schedule import batch_of
 from grpo.shape import Qwen3Shape
 from slime_engine.commit import WRITTEN_AGAINST
+from slime_engine.nodes import ALONE
 from trading.strata import strata
 
 pytestmark = pytest.mark.slow
@@ -178,7 +179,7 @@ def test_ray_and_slime_are_started_for_this_job_alone(finished: Training) -> Non
     address = slime["environment"]["RAY_ADDRESS"]
     assert address == ray["environment"]["RAY_ADDRESS"]
     assert f"--port={address.rpartition(':')[2]}" in ray["argv"]
-    assert ray["environment"]["SLIME_HOST_IP"] == "127.0.0.1"  # nobody else asks slime's router
+    assert ray["environment"]["SLIME_HOST_IP"] == ALONE  # nobody else asks slime's router
     for environment in (ray["environment"], slime["environment"]):
         assert environment["CUDA_DEVICE_MAX_CONNECTIONS"] == "1"
         imports, megatron, *_ = environment["PYTHONPATH"].split(":")

@@ -26,7 +26,7 @@ adopt_orphans()
 ray, folder = sys.argv[1], Path(sys.argv[2])
 programs = cluster.Programs(folder / "train.py", folder, ray)
 ports = nodes.free_ports(2)
-variables = cluster.own_variables(os.environ, programs, folder, f"127.0.0.1:{ports[0]}")
+variables = cluster.own_variables(os.environ, programs, folder, f"{nodes.ALONE}:{ports[0]}")
 with cluster.ray(programs, nodes.Nodes(1, 2, ()), variables, ports, folder / "ray.log") as running:
     up = len(descendants(os.getpid()))
     command = [str(Path(ray).with_name("python")), "-u", str(folder / "train.py")]

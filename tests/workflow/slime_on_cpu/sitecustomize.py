@@ -32,8 +32,11 @@ class Changing(importlib.abc.MetaPathFinder):
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         change = CHANGES.pop(name, None)
-        spec = importlib.util.find_spec(name) if change else None
-        if change is None or spec is None or spec.loader is None:
+        if change is None:
+            return None
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            CHANGES[name] = change
             return None
         execute = spec.loader.exec_module
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import adam, layers
 
-__version__ = "2.6.0"
+__version__ = "2.10.0"
 
 
 class _Names(ModuleType):
@@ -46,6 +46,7 @@ for _name in (
     "module",
     "module.base",
     "ops",
+    "router",
     "tensor",
 ):
     _module(f"pytorch.{_name}")

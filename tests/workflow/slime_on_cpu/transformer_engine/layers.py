@@ -52,6 +52,7 @@ class Linear(_Module):
     ) -> None:
         super().__init__()
         assert not bias
+        assert parallel_mode in ("column", "row")
         self.parallel_mode, self.parts, self.sequence_parallel = parallel_mode, tp_size, sequence_parallel
         column = parallel_mode == "column"
         rows, columns = (out_features // tp_size, in_features) if column else (out_features, in_features // tp_size)
@@ -83,6 +84,7 @@ class LayerNormLinear(Linear):
         self.eps = eps
         self.layer_norm_weight = nn.Parameter(torch.ones(in_features, dtype=given["params_dtype"]))
         self.layer_norm_weight.sequence_parallel = self.sequence_parallel
+        self._parameters["weight"] = self._parameters.pop("weight")  # behind the norm's, as there
 
     def forward(self, x: Tensor, is_first_microbatch: bool | None = None) -> Tensor:
         return super().forward(_normed(x, self.layer_norm_weight, self.eps))
