@@ -1,8 +1,8 @@
 """slime v0.2.1 on a machine without a GPU: its sources, an environment, and this project's train.py with both.
 
 SLIME_SOURCES names a folder with slime (``train.py``, ``slime/``, ``docker/``) and, beside them, the ``megatron/`` of
-Megatron-LM core_v0.14.0. It is copied, and slime's own patch of Megatron applied, as its image has it. Ray and SGLang's
-router come from pip. What stands in for CUDA is in ``slime_on_cpu/``.
+Megatron-LM core_v0.14.0. They are copied with this environment's SGLang, and slime's own patches of both applied, as
+its image has them. Ray and SGLang's router come from pip. What stands in for CUDA is in ``slime_on_cpu/``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slime_engine.cluster import package_folder
+
 SOURCES = Path(os.environ.get("SLIME_SOURCES", "/nowhere"))
 STAND_INS = Path(__file__).parent / "slime_on_cpu"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-PATCH = "docker/patch/v0.5.6/megatron.patch"
+PATCHES = "docker/patch/v0.5.6"
+# The image has SGLang of another day: these files of mixtures of experts differ, the rest by a line beside a change.
+SGLANG = ("-C1", "--exclude=*/moe/utils.py", "--exclude=*/qwen3_moe.py")
 MOST_S = 280
 FLAGS = [
     *("--engine=slime", "--device=cuda", "--prompts-per-iteration=16", "--group-size=4", "--updates-per-iteration=2"),
@@ -41,7 +45,8 @@ class Slime:
 
     def variables(self, gpus: int) -> dict[str, str]:
         """What makes a process take all of it, with so many GPUs."""
-        path = [self.programs.parent / "stand-ins", self.sources, SCRIPTS / "inference" / "cpu_stubs"]
+        stand_ins = [self.programs.parent / "stand-ins", SCRIPTS / "inference" / "cpu_stubs"]
+        path = [*stand_ins, self.sources, self.sources / "python"]
         return os.environ | {
             "PATH": f"{self.programs}:{self.python.parent}:/usr/bin:/bin",
             "PYTHONPATH": os.pathsep.join(map(str, path)),
@@ -58,9 +63,12 @@ def made(folder: Path) -> Slime:
     for name in ("slime", "slime_plugins", "megatron", "docker"):
         shutil.copytree(SOURCES / name, sources / name)
     shutil.copy(SOURCES / "train.py", sources)
-    if subprocess.run(["git", "apply", PATCH], cwd=sources, capture_output=True).returncode:
+    shutil.copytree(package_folder("sglang"), sources / "python" / "sglang")
+    apply = ["git", "apply"]
+    if subprocess.run([*apply, f"{PATCHES}/megatron.patch"], cwd=sources, capture_output=True).returncode:
         # Sources that are patched already take it back.
-        subprocess.run(["git", "apply", "--reverse", "--check", PATCH], cwd=sources, check=True)
+        subprocess.run([*apply, "--reverse", "--check", f"{PATCHES}/megatron.patch"], cwd=sources, check=True)
+    subprocess.run([*apply, *SGLANG, f"{PATCHES}/sglang.patch"], cwd=sources, check=True, capture_output=True)
     about = sources / "slime-0.2.1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: slime\nVersion: 0.2.1\n")

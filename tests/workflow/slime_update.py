@@ -26,7 +26,6 @@ CASES: dict[str, dict[str, float]] = {
     "same": {},
     "advantages negated": {"advantages": -1.0},
     "half the learning rate": {"learning_rate": 0.5},
-    "no KL": {"kl_beta": 0.0},
     "entropy punished": {"entropy": -1.0},
 }
 
@@ -62,6 +61,20 @@ def change(after: dict[str, torch.Tensor], before: dict[str, torch.Tensor]) -> t
     return torch.cat([(after[name].detach().float() - before[name].float()).flatten() for name in sorted(before)])
 
 
+def recorded_norms(learner: Learner) -> list[float]:
+    """The gradient's norm at each step, as they are taken."""
+    norms: list[float] = []
+    step = learner.optimizer.step
+
+    def recorded() -> Any:
+        done = step()
+        norms.append(float(done[1]))
+        return done
+
+    learner.optimizer.step = recorded
+    return norms
+
+
 def main() -> None:
     """Read, take the steps of both iterations, print."""
     folder, model, manifest = (Path(given) for given in sys.argv[1:])
@@ -78,6 +91,7 @@ def main() -> None:
         loss = LossSettings(*(given[name] for name in ("clip_low", "clip_high", "kl_beta", "entropy")))
         update = UpdateSettings(loss, size, settings["updates_per_iteration"], weight_decay=settings["weight_decay"])
         learner = Learner(shape, start, ranks, update, ComputeSettings("bf16"))
+        norms = recorded_norms(learner)
         made: dict[str, float] = {}
         for iteration, batch in enumerate(batches, 1):
             rollouts, advantages, reference = rollouts_of(batch, size)
@@ -87,6 +101,7 @@ def main() -> None:
             )
             measured = learner.update(rollouts, advantages * factors.get("advantages", 1.0), reference, rate)
             made = made or measured | {"reference_difference": float((own - reference).abs().mean())}
+        made["first_norm"] = norms[0]
         ours = change(full_weights(learner.model), before)
         made["cosine"] = float(torch.cosine_similarity(ours, theirs, dim=0))
         made["length"] = float(ours.norm() / theirs.norm())
