@@ -131,14 +131,25 @@ def test_a_kl_divergence_that_slime_does_not_compute_is_not_spoken_of(
     assert written(tmp_path)[0]["kl"] == (0.5 if kl else None)
 
 
+RAY_STAYS = "import time; time.sleep(300)"
+# Not before slime was heard, however busy the machine is.
+RAY_ENDS = """
+import sys, time
+while open(sys.argv[1]).read().count("retry") <= 5:
+    time.sleep(0.01)
+sys.exit(3)
+"""
+
+
 @pytest.mark.parametrize(("hangs", "words"), [("slime", r"no metrics for \d+ s"), ("ray", "exit code 3 during the")])
 def test_a_slime_that_says_much_but_gets_nowhere_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: str, words: str
 ) -> None:
     monkeypatch.setattr(processes.lines, "__defaults__", (0.2,))
     talks = [sys.executable, "-c", "import time\nwhile True: print('retry', flush=True); time.sleep(0.01)"]
-    ends = [sys.executable, "-c", "import time; time.sleep(300)" if hangs == "slime" else "raise SystemExit(3)"]
-    run = made(tmp_path, slime_timeout_s=1 if hangs == "slime" else 7200)
+    (tmp_path / "slime.log").touch()
+    ends = [sys.executable, "-c", RAY_ENDS if hangs == "ray" else RAY_STAYS, str(tmp_path / "slime.log")]
+    run = made(tmp_path, slime_timeout_s=3 if hangs == "slime" else 7200)
     with processes.process(ends, {}, -3) as head, pytest.raises(InputError, match=words):
         run.follow(talks, {}, cluster.Ray([head], tmp_path / "ray.log"))
     assert (tmp_path / "slime.log").read_bytes().count(b"retry") > 5
