@@ -64,9 +64,9 @@ def model_arguments(shape: Mapping[str, Any]) -> list[str]:
 def rows_multiple(vocabulary: int, tensor: int) -> int:
     """What Megatron rounds a rank's share of the vocabulary up to: a power of two up to 128 that adds no rows.
 
-    With its own 128 it often adds some. The trainer gives them a part of the probability, which SGLang, that samples
-    without them, does not. Where the ranks cannot share the vocabulary equally, 128 stays: what reads a checkpoint
-    takes rows away that such a rounding added.
+    With its own 128 it often adds some: the trainer gives them a part of the probability, SGLang, which samples, does
+    not have them. Where the ranks cannot share the vocabulary equally 128 stays, and whatever reads a checkpoint takes
+    the added rows away.
     """
     rows, rest = divmod(vocabulary, tensor)
     return 128 if rest else min(128, rows & -rows)

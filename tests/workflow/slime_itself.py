@@ -2,7 +2,7 @@
 
 SLIME_SOURCES names a folder with slime (``train.py``, ``slime/``, ``docker/``) and, beside them, the ``megatron/`` of
 Megatron-LM core_v0.14.0. They are copied with this environment's SGLang, and slime's own patches of both applied, as
-its image has them. Ray and SGLang's router come from pip. What stands in for CUDA is in ``slime_on_cpu/``.
+its image has them. Ray and SGLang's router come from pip. What stands in for a GPU is in ``gpu_stand_ins/``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from train_files import file_flags
+
 from slime_engine.cluster import package_folder
 
 SOURCES = Path(os.environ.get("SLIME_SOURCES", "/nowhere"))
-STAND_INS = Path(__file__).parent / "slime_on_cpu"
+STAND_INS = Path(__file__).parent / "gpu_stand_ins"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PATCHES = "docker/patch/v0.5.6"
 # The image has SGLang of another day: these files of mixtures of experts differ, the rest by a line beside a change.
@@ -42,10 +44,11 @@ class Slime:
     sources: Path
     python: Path
     programs: Path
+    packages: Path  # stand-ins
 
     def variables(self, gpus: int) -> dict[str, str]:
         """What makes a process take all of it, with so many GPUs."""
-        stand_ins = [self.programs.parent / "stand-ins", SCRIPTS / "inference" / "cpu_stubs"]
+        stand_ins = [self.packages, STAND_INS / "cuda", SCRIPTS / "inference" / "cpu_stubs"]
         path = [*stand_ins, self.sources, self.sources / "python"]
         return os.environ | {
             "PATH": f"{self.programs}:{self.python.parent}:/usr/bin:/bin",
@@ -59,7 +62,7 @@ class Slime:
 
 def made(folder: Path) -> Slime:
     """Copy and patch the sources, make the environment, put the stand-ins in place."""
-    sources, programs = folder / "slime", folder / "programs"
+    sources, programs, packages = (folder / name for name in ("slime", "programs", "packages"))
     for name in ("slime", "slime_plugins", "megatron", "docker"):
         shutil.copytree(SOURCES / name, sources / name)
     shutil.copy(SOURCES / "train.py", sources)
@@ -72,13 +75,13 @@ def made(folder: Path) -> Slime:
     about = sources / "slime-0.2.1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: slime\nVersion: 0.2.1\n")
-    shutil.copytree(STAND_INS, folder / "stand-ins")
-    (folder / "stand-ins" / "torch_memory_saver_hook_mode_preload.abi3.so").touch()
+    shutil.copytree(STAND_INS / "packages", packages)
+    (packages / "torch_memory_saver_hook_mode_preload.abi3.so").touch()  # slime asks whether it is there
     programs.mkdir()
     rows = "".join(f"{index}, GPU-{index}, NVIDIA H100 80GB HBM3, 81559, 550.54.15\n" for index in range(2))
     (programs / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<'END'\n{rows}END\n")
     (programs / "nvidia-smi").chmod(0o755)
-    return Slime(sources, environment(folder / "environment"), programs)
+    return Slime(sources, environment(folder / "environment"), programs, packages)
 
 
 def environment(folder: Path) -> Path:
@@ -104,17 +107,9 @@ class Training:
     gpus: int = 1
 
     def command(self, iterations: int) -> list[str | Path]:
-        paths = {
-            "weights": self.inputs / "model/megatron",
-            "base": self.inputs / "model/base",
-            "train": self.inputs / "samples/train.jsonl",
-            "validation": self.inputs / "samples/validation.jsonl",
-            "checkpoints": self.out / "checkpoints",
-            "output-manifest": self.out / "checkpoint.json",
-            "output-metrics": self.out / "metrics.jsonl",
-        }
-        given = [f"--{name}={path}" for name, path in paths.items()]
-        return [self.slime.python, SCRIPTS / "train.py", *FLAGS, *self.flags, f"--iterations={iterations}", *given]
+        model = self.inputs / "model"
+        files = file_flags(model / "megatron", model / "base", self.inputs / "samples", self.out)
+        return [self.slime.python, SCRIPTS / "train.py", *FLAGS, *self.flags, f"--iterations={iterations}", *files]
 
     def run(self, iterations: int, **variables: str) -> str:
         """Train up to an iteration; what it printed."""

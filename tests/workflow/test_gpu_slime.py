@@ -18,6 +18,7 @@ import torch
 from test_model_scripts import export
 from test_slime_training import FLAGS, samples
 from tests.tiny_model import write_tiny_model
+from train_files import file_flags
 
 from common.files import write_json, write_jsonl
 from slime_engine.checkpoints import whole_iterations
@@ -41,16 +42,8 @@ def test_slime_is_killed_goes_on_and_is_exported(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "validation.jsonl", samples("validation", 3))
     imported = [sys.executable, SCRIPTS / "import_weights.py", "--base", base, "--output", tmp_path / "megatron"]
     subprocess.run(imported, check=True)
-    paths = {
-        "weights": tmp_path / "megatron",
-        "base": base,
-        "train": tmp_path / "train.jsonl",
-        "validation": tmp_path / "validation.jsonl",
-        "checkpoints": tmp_path / "checkpoints",
-        "output-manifest": tmp_path / "checkpoint.json",
-        "output-metrics": tmp_path / "metrics.jsonl",
-    }
-    command = [sys.executable, SCRIPTS / "train.py", *FLAGS, *(f"--{name}={path}" for name, path in paths.items())]
+    files = file_flags(tmp_path / "megatron", base, tmp_path, tmp_path)
+    command = [sys.executable, SCRIPTS / "train.py", *FLAGS, *files]
     command.append(f"--iterations={ITERATIONS}")
 
     running = subprocess.Popen(command)

@@ -40,7 +40,7 @@ if __name__ == "__main__":
 
 
 def launch(processes: int, *args: object, engine_layers: bool = False) -> None:
-    path = [SCRIPTS, HERE, *([HERE / "slime_on_cpu"] if engine_layers else [])]
+    path = [SCRIPTS, HERE, *([HERE / "gpu_stand_ins" / "packages"] if engine_layers else [])]
     starter = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     done = subprocess.run(
         [

@@ -1,7 +1,7 @@
 """slime itself, where its sources are given: its train.py, trainer, Megatron-LM, Ray and SGLang, on a CPU.
 
 Real are all of slime's and Megatron's own code, Ray's processes, SGLang's server and router, the hand-over of weights,
-the checkpoints; stand-ins are CUDA, NCCL, and the layers and Adam of TransformerEngine (`slime_on_cpu`).
+the checkpoints; stand-ins are CUDA, NCCL, and the layers and Adam of TransformerEngine (`gpu_stand_ins`).
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def test_it_trains_goes_on_and_is_exported(training: Training, tmp_path: Path) -
     for iteration in (1, 2, 3, 4):
         texts = [tokenizer.decode(one["tokens"][: -one["response_lengths"]]) for one in dumped(tmp_path, iteration)]
         asked = [samples[number]["prompt"] for number in batch_of(iteration, classes, 16, 0)]
-        made = [tokenizer.apply_chat_template(one, add_generation_prompt=True, tokenize=False) for one in asked]
-        assert texts == [text for text in made for _ in range(4)]
+        prompts = [tokenizer.apply_chat_template(one, add_generation_prompt=True, tokenize=False) for one in asked]
+        assert texts == [text for text in prompts for _ in range(4)]
     parity = training.export()
     assert parity["round_trip_bit_equal"]
     assert parity["tensors_changed_by_training"] == parity["tensors"]
@@ -132,23 +132,6 @@ def steps_in(log: str) -> list[dict[str, float]]:
     return [{name.removeprefix("train/"): value for name, value in found[n].items()} for n in sorted(found)]
 
 
-@pytest.fixture
-def running(training: Training) -> Iterator[Running]:
-    """A training in its third iteration, and all processes that it started."""
-    given = training.slime.variables(1)
-    command = training.command(400)
-    process = subprocess.Popen(command, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + MOST_S
-        while "step 4: " not in training.log():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-        yield Running(process, psutil.Process(process.pid).children(recursive=True), training)
-    finally:
-        process.kill()
-
-
 @dataclass(frozen=True)
 class Running:
     """A training that runs."""
@@ -166,6 +149,23 @@ class Running:
         left = [one for one in self.started if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
         assert left == []
         return self.process.returncode, said
+
+
+@pytest.fixture
+def running(training: Training) -> Iterator[Running]:
+    """A training in its third iteration, and all processes that it started."""
+    given = training.slime.variables(1)
+    command = training.command(400)
+    process = subprocess.Popen(command, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + MOST_S
+        while "step 4: " not in training.log():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        yield Running(process, psutil.Process(process.pid).children(recursive=True), training)
+    finally:
+        process.kill()
 
 
 def test_nothing_is_left_when_it_is_ended(running: Running) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from slime_stand_ins import build
 from tests.tiny_model import sample_rows, write_tiny_model
+from train_files import file_flags
 
 from common.files import write_json, write_jsonl
 from grpo.flops import forward_flops, iteration_flops
@@ -65,16 +66,8 @@ class Training:
         self.out = folder / "train"
 
     def command(self, *more: str) -> list[str | Path]:
-        paths = {
-            "weights": self.inputs / "megatron",
-            "base": self.inputs / "base",
-            "train": self.inputs / "train.jsonl",
-            "validation": self.inputs / "validation.jsonl",
-            "checkpoints": self.out / "checkpoints",
-            "output-manifest": self.out / "checkpoint.json",
-            "output-metrics": self.out / "metrics.jsonl",
-        }
-        return [sys.executable, SCRIPTS / "train.py", *FLAGS, *(f"--{k}={v}" for k, v in paths.items()), *more]
+        files = file_flags(self.inputs / "megatron", self.inputs / "base", self.inputs, self.out)
+        return [sys.executable, SCRIPTS / "train.py", *FLAGS, *files, *more]
 
     def run(self, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(self.command(*more), env=self.variables | variables, capture_output=True, text=True)
